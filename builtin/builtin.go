@@ -1,0 +1,2 @@
+// Package builtin is the table of plug-ins: what this build of Parley speaks.
+package builtin
