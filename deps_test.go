@@ -1,0 +1,158 @@
+package parley_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rules says which packages of this module each package may import directly.
+// Patterns are path.Match patterns relative to the module; the first that
+// matches counts. A package without a rule fails: add a line, and think.
+var rules = []struct {
+	pkg string
+	may []string
+}{
+	{".", nil},
+	{"envelope", []string{"."}},
+	{"content", []string{"."}},
+	{"content/*", []string{".", "content"}},
+	{"secure/*", []string{".", "envelope"}},
+	{"broker", []string{"broker/store"}},
+	{"broker/store", nil},
+	{"broker/store/*", []string{"broker/store"}},
+	{"carrier/*", []string{"."}},
+	{"carrier/*/client", []string{".", "carrier/*"}},
+	{"carrier/*/server", []string{"carrier/*", "broker", "broker/store"}},
+	{"server", []string{"broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server", "internal/keyfile"}},
+	{"messenger", []string{".", "content", "envelope", "messenger/profile"}},
+	{"messenger/profile", []string{".", "internal/keyfile"}},
+	{"messenger/remote", []string{"messenger"}},
+	{"builtin", []string{".", "envelope", "messenger", "messenger/profile", "carrier/*", "carrier/*/client", "secure/*", "internal/words"}},
+	{"parleytest", []string{".", "broker/store", "envelope"}},
+	{"internal/keyfile", nil},
+	{"internal/words", nil},
+	{"internal/qr", nil},
+	{"internal/term", nil},
+	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
+	{"cmd/parleyd", []string{"server"}},
+	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "internal/*"}},
+	{"internal/warm", nil},
+}
+
+// serverSide may not reach what could decrypt, not even through others: the
+// server cannot read because the code is not there.
+var (
+	serverSide = []string{"server", "cmd/parleyd", "broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server"}
+	endToEnd   = []string{"secure/*", "content", "content/*", "messenger", "messenger/*", "keyring", "carrier/*/client", "builtin"}
+)
+
+// Pure packages get time, randomness and storage from their caller.
+var (
+	pure         = []string{".", "envelope", "content", "content/*", "secure/*"}
+	notInPure    = []string{"net/http", "database/sql", "log", "log/slog", "os/exec", "net/rpc", "testing"}
+	notImporting = []string{"net", "os", "io/fs", "log", "log/slog"} // directly
+)
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func TestImportRules(t *testing.T) {
+	for _, p := range listPackages(t) {
+		rel := relative(p.ImportPath)
+		i := slices.IndexFunc(rules, func(r struct {
+			pkg string
+			may []string
+		}) bool {
+			return match(r.pkg, rel)
+		})
+		if i < 0 {
+			t.Errorf("package %s has no import rule", p.ImportPath)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if ours(imp) && !matchAny(rules[i].may, relative(imp)) {
+				t.Errorf("%s may not import %s", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func TestServerCannotDecrypt(t *testing.T) {
+	for _, p := range listPackages(t) {
+		if !matchAny(serverSide, relative(p.ImportPath)) {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if ours(dep) && matchAny(endToEnd, relative(dep)) {
+				t.Errorf("%s reaches %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
+func TestPurePackagesReachNothing(t *testing.T) {
+	for _, p := range listPackages(t) {
+		if !matchAny(pure, relative(p.ImportPath)) {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if slices.Contains(notInPure, dep) {
+				t.Errorf("%s reaches %s", p.ImportPath, dep)
+			}
+		}
+		for _, imp := range p.Imports {
+			if slices.Contains(notImporting, imp) {
+				t.Errorf("%s imports %s", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %s", exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+func ours(imp string) bool { return imp == "parley" || strings.HasPrefix(imp, "parley/") }
+
+func relative(imp string) string {
+	if imp == "parley" {
+		return "."
+	}
+	return strings.TrimPrefix(imp, "parley/")
+}
+
+func match(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}
+
+func matchAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return match(p, name) })
+}
