@@ -47,7 +47,7 @@ func CheckMessage(m *parley.Message) error {
 	if len(m.Group) > MaxGroup {
 		return fmt.Errorf("envelope: group ID of %d bytes, at most %d", len(m.Group), MaxGroup)
 	}
-	if ms := m.Sent.UnixMilli(); ms < minSent || ms > maxSent {
+	if y := m.Sent.UTC().Year(); y < 1 || y > 9999 {
 		return fmt.Errorf("envelope: time of sending is outside the years 1 to 9999")
 	}
 	return nil
