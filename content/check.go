@@ -94,6 +94,10 @@ func checkIDs(what string, list [][16]byte, least int) error {
 	if len(list) < least {
 		return fmt.Errorf("no %s", what)
 	}
+	return checkIDsOnce(what, list)
+}
+
+func checkIDsOnce(what string, list [][16]byte) error {
 	seen := make(map[[16]byte]bool, len(list))
 	for _, id := range list {
 		if id == ([16]byte{}) {

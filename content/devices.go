@@ -52,10 +52,10 @@ func (e Devices) check() error {
 			return err
 		}
 	}
-	if err := checkIDs("device IDs", ids, 0); err != nil {
+	if err := checkCount("devices", len(e.Remove)); err != nil {
 		return err
 	}
-	return checkIDs("device IDs", e.Remove, 0)
+	return checkIDsOnce("device IDs", append(ids, e.Remove...))
 }
 
 func checkKeys(keys []PublicKey) error {

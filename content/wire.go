@@ -101,7 +101,7 @@ func parse(b []byte, s slots) error {
 func toUint[U ~uint8 | ~uint16 | ~uint32 | ~uint64](p *U) slot {
 	return slot{typ: protowire.VarintType, set: func(u uint64, _ []byte) error {
 		if uint64(U(u)) != u {
-			return fmt.Errorf("the number %d is %w", u, ErrTooLong)
+			return fmt.Errorf("the number %d is too large", u)
 		}
 		*p = U(u)
 		return nil
