@@ -36,6 +36,7 @@ var (
 	ErrSecured   = errors.New("the queue is secured with another key")
 	ErrNothing   = errors.New("no message is waiting for an acknowledgement")
 	ErrTooMany   = errors.New("too many subscriptions")
+	ErrSize      = errors.New("the message is longer than its recipient can receive")
 	ErrKey       = errors.New("a key must have 1 to 2048 bytes")
 )
 
@@ -48,7 +49,8 @@ type Options struct {
 	Subscriptions int           // subscriptions of all connections together
 	Now           func() time.Time
 	// Trouble is told of errors that no caller hears of: a failed sweep, a
-	// message that could not be read. The text names no queue.
+	// message that could not be read. The text names no queue. It may be called
+	// by several goroutines at once, also with the broker locked.
 	Trouble func(what string, err error)
 }
 

@@ -28,10 +28,12 @@ func inBubble(t *testing.T, o broker.Options, f func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		st := parleytest.NewStore()
 		b := &bench{t, broker.New(st, o), st}
+		defer func() {
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		f(b)
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -53,7 +55,7 @@ func (b *bench) connect() *client {
 func (c *client) create() broker.Queue {
 	c.b.Helper()
 	var q broker.Queue
-	if err := c.Create(ctx, []byte("RK"), 16, func(made broker.Queue) { q = made }); err != nil {
+	if err := c.Create(ctx, []byte("RK"), 16, 1000, func(made broker.Queue) { q = made }); err != nil {
 		c.b.Fatal(err)
 	}
 	return q
@@ -103,7 +105,7 @@ func TestCreateMakesTwoRandomIDs(t *testing.T) {
 	inBubble(t, broker.Options{}, func(b *bench) {
 		seen := map[store.ID]bool{}
 		for range 100 {
-			q, err := b.Broker.Create(ctx, []byte("RK"), 16)
+			q, err := b.Broker.Create(ctx, []byte("RK"), 16, 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,12 +130,17 @@ func TestCreateMakesTwoRandomIDs(t *testing.T) {
 			b.wantErr(err, store.ErrNotFound)
 		}
 		for _, size := range []int{-1, 0, 15, 25} {
-			if _, err := b.Broker.Create(ctx, []byte("RK"), size); err == nil {
+			if _, err := b.Broker.Create(ctx, []byte("RK"), size, 1000); err == nil {
 				t.Errorf("IDs of %d bytes were made", size)
 			}
 		}
+		for _, max := range []int{-1, 0, store.MaxBody + 1} {
+			if _, err := b.Broker.Create(ctx, []byte("RK"), 16, max); err == nil {
+				t.Errorf("messages of %d bytes were allowed", max)
+			}
+		}
 		for _, key := range [][]byte{nil, make([]byte, broker.MaxKey+1)} {
-			_, err := b.Broker.Create(ctx, key, 16)
+			_, err := b.Broker.Create(ctx, key, 16, 1000)
 			b.wantErr(err, broker.ErrKey)
 		}
 	})
@@ -233,6 +240,7 @@ func TestSecureAndSend(t *testing.T) {
 		b.want(b.Secure(ctx, q.ID, []byte("SK")), nil)
 		// What was looked up before the KEY can no longer be sent with.
 		b.wantErr(b.Send(ctx, unsecured, []byte("x")), store.ErrChanged)
+		b.wantErr(b.Send(ctx, unsecured, make([]byte, 1001)), broker.ErrSize)
 		b.want(b.Secure(ctx, q.ID, []byte("SK")), nil)
 		b.wantErr(b.Secure(ctx, q.ID, []byte("other")), broker.ErrSecured)
 		b.wantErr(b.Secure(ctx, q.ID, nil), broker.ErrKey)
@@ -262,7 +270,7 @@ func TestDeleteDeletesAtOnce(t *testing.T) {
 		b.want(c.log, "[no such queue]")
 		b.want(c.next(), "END")
 		b.want(c.next(), "")
-		b.wantErr(b.Send(ctx, broker.Queue{ID: q.ID}, []byte("x")), store.ErrNotFound)
+		b.wantErr(b.Send(ctx, broker.Queue{ID: q.ID, MaxBody: 1}, []byte("x")), store.ErrNotFound)
 		b.wantErr(b.Send(ctx, stale, []byte("x")), broker.ErrSuspended)
 		b.wantErr(other.Delete(ctx, q.ID, nil), store.ErrNotFound)
 		for r, id := range map[store.Role]store.ID{store.Recipient: q.ID, store.Sender: q.Sender} {
@@ -278,14 +286,34 @@ func TestDeleteDeletesAtOnce(t *testing.T) {
 	})
 }
 
+func TestEvict(t *testing.T) {
+	inBubble(t, broker.Options{}, func(b *bench) {
+		c, other := b.connect(), b.connect()
+		b.want(c.Idle(), true)
+		q := c.create()
+		b.want(c.Idle(), false)
+		b.send(q, "m0")
+		b.want(c.next(), "m0")
+		other.Evict(q.ID) // not its subscription
+		b.want(c.next(), "")
+		c.Evict(q.ID)
+		b.want(c.next(), "END")
+		b.want(c.next(), "")
+		b.want(c.Idle(), true)
+		b.wantErr(c.Ack(ctx, q.ID, nil), broker.ErrNothing)
+		b.want(other.Subscribe(ctx, q.ID, func() {}), nil)
+		b.want(other.next(), "m0")
+	})
+}
+
 func TestSubscriptionsAreBounded(t *testing.T) {
 	inBubble(t, broker.Options{Subscriptions: 2}, func(b *bench) {
 		c := b.connect()
 		q := c.create()
 		c.create()
-		b.wantErr(c.Create(ctx, []byte("RK"), 16, nil), broker.ErrTooMany)
+		b.wantErr(c.Create(ctx, []byte("RK"), 16, 1000, nil), broker.ErrTooMany)
 		b.want(c.Subscribe(ctx, q.ID, c.did("again")), nil)
-		more, _ := b.Broker.Create(ctx, []byte("RK"), 16)
+		more, _ := b.Broker.Create(ctx, []byte("RK"), 16, 1000)
 		b.wantErr(c.Subscribe(ctx, more.ID, nil), broker.ErrTooMany)
 		c.Close()
 		d := b.connect()
@@ -301,7 +329,7 @@ func TestConcurrentUse(t *testing.T) {
 	defer b.Close()
 	var senders, receivers sync.WaitGroup
 	for range queues {
-		q, err := b.Create(ctx, []byte("RK"), 16)
+		q, err := b.Create(ctx, []byte("RK"), 16, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +393,7 @@ func TestClosedBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, err := range map[string]error{
-		"Create":    c.Create(ctx, []byte("RK"), 16, nil),
+		"Create":    c.Create(ctx, []byte("RK"), 16, 1000, nil),
 		"Subscribe": c.Subscribe(ctx, store.ID{1}, nil),
 		"Hold":      c.Hold(ctx, store.ID{1}, nil),
 		"Delete":    c.Delete(ctx, store.ID{1}, nil),

@@ -38,11 +38,11 @@ func (b *Broker) Connect(notify func()) *Conn {
 
 // Create makes a queue, as [Broker.Create] does, and subscribes to it. created
 // is called before anything can be delivered from it.
-func (c *Conn) Create(ctx context.Context, recipientKey []byte, idSize int, created func(Queue)) error {
+func (c *Conn) Create(ctx context.Context, recipientKey []byte, idSize, maxBody int, created func(Queue)) error {
 	if err := c.b.room(); err != nil {
 		return err
 	}
-	q, err := c.b.Create(ctx, recipientKey, idSize)
+	q, err := c.b.Create(ctx, recipientKey, idSize, maxBody)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,11 @@ func (c *Conn) Next(ctx context.Context) (Event, bool) {
 				s.ready()
 			}
 		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrNotFound):
-			b.end(s) // taken over through another node, or expired
+			if s.leaving {
+				b.unlink(s)
+			} else {
+				b.end(s) // taken over through another node, or expired
+			}
 		case errors.Is(err, store.ErrClosed), ctx.Err() != nil:
 			return Event{}, false
 		default:
@@ -213,7 +217,9 @@ func (c *Conn) Ack(ctx context.Context, id store.ID, acked func()) error {
 // gets End, and holds that wait for it end with [store.ErrNotFound].
 func (c *Conn) Delete(ctx context.Context, id store.ID, deleted func()) error {
 	b := c.b
+	c.leave(id, true)
 	if err := b.remove(ctx, id); err != nil {
+		c.leave(id, false)
 		return err
 	}
 	b.mu.Lock()
@@ -228,6 +234,35 @@ func (c *Conn) Delete(ctx context.Context, id store.ID, deleted func()) error {
 	b.release(id, store.ErrNotFound)
 	deleted()
 	return nil
+}
+
+// leave notes that this connection's subscription, if it has one, needs no End
+// when the queue is found to be gone.
+func (c *Conn) leave(id store.ID, leaving bool) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if s := c.b.subs[id]; s != nil && s.conn == c {
+		s.leaving = leaving
+	}
+}
+
+// Evict ends this connection's subscription with End: the front cannot write the
+// message that Next gave it, which stays for a subscriber that can.
+func (c *Conn) Evict(id store.ID) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if s := c.b.subs[id]; s != nil && s.conn == c {
+		c.b.st.Release(s.lease)
+		c.b.end(s)
+	}
+}
+
+// Idle reports that nothing can happen here unless the client asks for it: no
+// subscription and no hold.
+func (c *Conn) Idle() bool {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return c.subs == nil && len(c.holding) == 0
 }
 
 // Close ends all subscriptions. What was delivered and not acknowledged goes to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,35 +112,48 @@ func TestSuspendedQueuesExpire(t *testing.T) {
 // flaky is a store whose disk fails when told to.
 type flaky struct {
 	*parleytest.MemStore
-	err error
+	mu  sync.Mutex
+	bad error
+}
+
+func (f *flaky) set(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bad = err
+}
+
+func (f *flaky) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bad
 }
 
 var errDisk = errors.New("disk on fire")
 
 func (f *flaky) Head(ctx context.Context, l store.Lease) (store.Item, error) {
-	if f.err != nil {
-		return store.Item{}, f.err
+	if err := f.get(); err != nil {
+		return store.Item{}, err
 	}
 	return f.MemStore.Head(ctx, l)
 }
 
 func (f *flaky) Ack(ctx context.Context, l store.Lease, seq uint64) error {
-	if f.err != nil {
-		return f.err
+	if err := f.get(); err != nil {
+		return err
 	}
 	return f.MemStore.Ack(ctx, l, seq)
 }
 
 func (f *flaky) Len(ctx context.Context, q store.ID) (int, error) {
-	if f.err != nil {
-		return 0, f.err
+	if err := f.get(); err != nil {
+		return 0, err
 	}
 	return f.MemStore.Len(ctx, q)
 }
 
 func (f *flaky) Sweep(ctx context.Context, now, before time.Time, max int) (int, error) {
-	if f.err != nil {
-		return 0, f.err
+	if err := f.get(); err != nil {
+		return 0, err
 	}
 	return f.MemStore.Sweep(ctx, now, before, max)
 }
@@ -149,6 +163,8 @@ func TestDiskTroubleLosesNothing(t *testing.T) {
 		st := &flaky{MemStore: parleytest.NewStore()}
 		var trouble []string
 		b := &bench{t, broker.New(st, broker.Options{Trouble: func(what string, err error) {
+			st.mu.Lock()
+			defer st.mu.Unlock()
 			trouble = append(trouble, fmt.Sprint(what, ": ", err))
 		}}), st.MemStore}
 		defer b.Close()
@@ -156,24 +172,24 @@ func TestDiskTroubleLosesNothing(t *testing.T) {
 		q := c.create()
 		b.send(q, "m0")
 		synctest.Wait()
-		st.err = errDisk
+		st.set(errDisk)
 		b.want(c.next(), "")
 		b.want(trouble, "[a message could not be read: disk on fire]")
 		b.want(c.hold(q, "h"), nil)
 		pass(90 * time.Second)
 		synctest.Wait()
 		b.want(c.next(), "")
-		st.err = nil
+		st.set(nil)
 		pass(time.Minute)
 		b.want(c.next(), "m0") // the sweep tried again
-		st.err = errDisk
+		st.set(errDisk)
 		b.wantErr(c.Ack(ctx, q.ID, c.did("never")), errDisk)
-		st.err = store.ErrFenced // another node took over
+		st.set(store.ErrFenced) // another node took over
 		b.wantErr(c.Ack(ctx, q.ID, c.did("never")), broker.ErrNothing)
 		b.want(c.next(), "END")
-		st.err = nil
+		st.set(nil)
 		b.want(c.Subscribe(ctx, q.ID, func() {}), nil)
-		st.err = store.ErrFenced
+		st.set(store.ErrFenced)
 		b.want(c.next(), "END")
 		b.want(c.next(), "")
 		b.want(c.log, "[]")

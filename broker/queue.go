@@ -16,16 +16,21 @@ import (
 const tries = 16
 
 // Create makes a queue with two different random IDs of idSize bytes (16 to
-// [store.IDSize]), the rest zero. It returns when the queue is on disk.
-func (b *Broker) Create(ctx context.Context, recipientKey []byte, idSize int) (Queue, error) {
+// [store.IDSize]), the rest zero. It returns when the queue is on disk. maxBody
+// is the longest message that the recipient's front can deliver: 1 to
+// [store.MaxBody] bytes.
+func (b *Broker) Create(ctx context.Context, recipientKey []byte, idSize, maxBody int) (Queue, error) {
 	if idSize < 16 || idSize > store.IDSize {
 		return Queue{}, fmt.Errorf("an ID must have 16 to %d bytes, not %d", store.IDSize, idSize)
 	}
 	if len(recipientKey) == 0 || len(recipientKey) > MaxKey {
 		return Queue{}, ErrKey
 	}
+	if maxBody < 1 || maxBody > store.MaxBody {
+		return Queue{}, fmt.Errorf("messages must be allowed 1 to %d bytes, not %d", store.MaxBody, maxBody)
+	}
 	for range tries {
-		q := Queue{RecipientKey: bytes.Clone(recipientKey)}
+		q := Queue{RecipientKey: bytes.Clone(recipientKey), MaxBody: maxBody}
 		rand.Read(q.ID[:idSize])
 		rand.Read(q.Sender[:idSize])
 		if q.ID == q.Sender {
@@ -56,12 +61,15 @@ func (b *Broker) Lookup(ctx context.Context, r store.Role, id store.ID) (Queue, 
 }
 
 // Send adds a message to q, as Lookup returned it, and returns when it is on
-// disk. [ErrSuspended] and [store.ErrFull] say what they say; [store.ErrChanged]
+// disk. [ErrSuspended], [ErrSize] and [store.ErrFull] say what they say; [store.ErrChanged]
 // that the queue was secured, suspended or deleted since that Lookup: the front
 // looks it up and decides anew, so no message slips in under an old rule.
 func (b *Broker) Send(ctx context.Context, q Queue, body []byte) error {
 	if q.Suspended {
 		return ErrSuspended
+	}
+	if len(body) > q.MaxBody {
+		return ErrSize
 	}
 	at := b.o.Now().UTC().Truncate(time.Millisecond)
 	_, err := b.st.Append(ctx, q.ID, q.record.Version, b.o.Quota, at, body)

@@ -18,16 +18,18 @@ type Queue struct {
 	RecipientKey []byte
 	SenderKey    []byte // nil until the queue is secured
 	Suspended    bool
+	MaxBody      int // the longest message it takes, in bytes
 
 	record store.Queue
 }
 
-// A queue's Props: version 1, flags, recipient key and sender key, each after
-// its length in two bytes. With two compact RSA-2048 keys that is 530 bytes.
+// A queue's Props: version 1, flags, MaxBody in four bytes, recipient key and
+// sender key, each after its length in two bytes. With two RSA-2048 moduli that
+// is 522 bytes.
 const (
 	propsVersion   = 1
 	flagSuspended  = 1
-	propsHeaderLen = 2
+	propsHeaderLen = 6
 )
 
 var errRecord = errors.New("the queue's record is damaged")
@@ -38,6 +40,7 @@ func (q *Queue) props() []byte {
 	if q.Suspended {
 		p[1] |= flagSuspended
 	}
+	binary.BigEndian.PutUint32(p[2:], uint32(q.MaxBody))
 	for _, k := range [][]byte{q.RecipientKey, q.SenderKey} {
 		p = binary.BigEndian.AppendUint16(p, uint16(len(k)))
 		p = append(p, k...)
@@ -50,7 +53,8 @@ func parseQueue(r store.Queue) (Queue, error) {
 	if len(p) < propsHeaderLen || p[0] != propsVersion || p[1]&^flagSuspended != 0 {
 		return Queue{}, errRecord
 	}
-	q := Queue{ID: r.ID, Sender: r.Alias[store.Sender], Suspended: p[1]&flagSuspended != 0, record: r}
+	q := Queue{ID: r.ID, Sender: r.Alias[store.Sender], Suspended: p[1]&flagSuspended != 0,
+		MaxBody: int(binary.BigEndian.Uint32(p[2:])), record: r}
 	rest := p[propsHeaderLen:]
 	for _, k := range []*[]byte{&q.RecipientKey, &q.SenderKey} {
 		if len(rest) < 2 {

@@ -17,6 +17,7 @@ type subscription struct {
 	again   bool // woken meanwhile
 	acking  bool
 	stale   bool // in Broker.stale
+	leaving bool // its own connection is deleting the queue
 }
 
 // ready notes that the queue may have a message, unless one is unacknowledged.
