@@ -1,0 +1,274 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+
+	"parley/messenger"
+)
+
+// both runs a test against the API itself and against the same API at the other
+// end of the wire: a face must not be able to tell.
+func both(t *testing.T, test func(t *testing.T, f *fake, api messenger.API)) {
+	t.Run("local", func(t *testing.T) {
+		f := newFake()
+		test(t, f, f)
+	})
+	t.Run("remote", func(t *testing.T) {
+		f := newFake()
+		_, c := attach(t, f)
+		test(t, f, c)
+	})
+}
+
+func attach(t testing.TB, f *fake) (*Server, *Client) {
+	t.Helper()
+	s := NewServer(f, "/profile")
+	return s, join(t, s)
+}
+
+// join connects one more client to s.
+func join(t testing.TB, s *Server) *Client {
+	t.Helper()
+	a, b := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		s.ServeConn(a)
+		close(done)
+	}()
+	c, err := NewClient(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		<-done
+	})
+	return c
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestAPIAnswers(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		ctx := t.Context()
+		inv := must[messenger.Invitation](t)(api.Invite(ctx, messenger.InviteOptions{Relays: []string{"a", "b"}, As: "bob", Bare: true}))
+		if inv != (messenger.Invitation{Text: "parley:a,b", Contact: "bob", Bare: true}) {
+			t.Errorf("invite: %+v", inv)
+		}
+		c := must[messenger.Contact](t)(api.Accept(ctx, messenger.AcceptOptions{Invitation: "parley:x", As: "bob"}))
+		if !reflect.DeepEqual(c, f.contacts[0]) {
+			t.Errorf("accept: %+v, want %+v", c, f.contacts[0])
+		}
+		for _, err := range []error{
+			api.SetVerified(ctx, "bob", true), api.SetReceipts(ctx, "bob", "read"), api.Rename(ctx, "bob", "rob"),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if c := must[messenger.Contact](t)(api.Contact(ctx, "rob")); !c.Verified || c.Receipts != "read" {
+			t.Errorf("contact: %+v", c)
+		}
+		sn := must[messenger.SafetyNumber](t)(api.SafetyNumber(ctx, "rob"))
+		if len(sn.Words) != 2 || sn.Digits != "12345" || sn.QR == "" || !sn.Verified {
+			t.Errorf("safety number: %+v", sn)
+		}
+		texts := []string{"hello", "", "esc \x1b \u009b \u202e <&>\u2028", strings.Repeat("\x01", messenger.MaxText)}
+		for i, text := range texts {
+			m := must[messenger.Message](t)(api.Send(ctx, "rob", text))
+			if !reflect.DeepEqual(m, f.messages[i]) {
+				t.Errorf("send %.20q: %+v", text, m)
+			}
+		}
+		if h := must[[]messenger.Message](t)(api.History(ctx, "rob", 0)); !reflect.DeepEqual(h, f.messages) {
+			t.Errorf("history: %d messages of %d, or different ones", len(h), len(f.messages))
+		}
+		if h := must[[]messenger.Message](t)(api.History(ctx, "rob", 2)); len(h) != 2 || h[1].Text != texts[3] {
+			t.Errorf("history of 2: %d", len(h))
+		}
+		if q := must[[]messenger.QueueEntry](t)(api.Queue(ctx)); len(q) != 4 || q[0].NextTry != epoch {
+			t.Errorf("queue: %+v", q)
+		}
+		id := f.messages[0].ID
+		if m := must[messenger.Message](t)(api.Cancel(ctx, id[:30])); m.State != messenger.Canceled {
+			t.Errorf("cancel: %+v", m)
+		}
+		f.advance(id, messenger.Failed)
+		if m := must[messenger.Message](t)(api.Resend(ctx, id)); m.State != messenger.Queued {
+			t.Errorf("resend: %+v", m)
+		}
+		if m := must[messenger.Message](t)(api.Message(ctx, id)); m.ID != id {
+			t.Errorf("message: %+v", m)
+		}
+		if s := must[messenger.Status](t)(api.Status(ctx)); s.Name != "fake" || len(s.Relays) != 1 || s.Relays[0].Since != epoch {
+			t.Errorf("status: %+v", s)
+		}
+		if err := api.Remove(ctx, "rob"); err != nil {
+			t.Error(err)
+		}
+		if all := must[[]messenger.Contact](t)(api.Contacts(ctx)); len(all) != 0 {
+			t.Errorf("contacts after remove: %+v", all)
+		}
+	})
+}
+
+func TestAPIErrors(t *testing.T) {
+	all := []error{
+		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay,
+		messenger.ErrState, messenger.ErrTooLong, context.Canceled, context.DeadlineExceeded,
+	}
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		f.add("bob")
+		m := f.deliver("bob", "hi")
+		ctx := t.Context()
+		for name, c := range map[string]struct {
+			do   func() error
+			want error
+			text string
+		}{
+			"no contact": {func() error { return api.Rename(ctx, "eve", "x") }, messenger.ErrNoContact, `"eve"; see parley contacts`},
+			"history":    {func() error { _, err := api.History(ctx, "eve", 0); return err }, messenger.ErrNoContact, "no such contact"},
+			"no message": {func() error { _, err := api.Message(ctx, "ffff"); return err }, messenger.ErrNoMessage, "ffff"},
+			"wait":       {func() error { _, err := api.Wait(ctx, "ffff", "relay"); return err }, messenger.ErrNoMessage, "ffff"},
+			"invitation": {func() error { _, err := api.Accept(ctx, messenger.AcceptOptions{Invitation: "junk"}); return err }, messenger.ErrInvitation, "junk"},
+			"taken": {func() error {
+				_, err := api.Accept(ctx, messenger.AcceptOptions{Invitation: "parley:", As: "bob"})
+				return err
+			}, messenger.ErrTaken, "bob"},
+			"state":       {func() error { _, err := api.Resend(ctx, m.ID); return err }, messenger.ErrState, "received"},
+			"too long":    {func() error { _, err := api.Send(ctx, "bob", strings.Repeat("x", messenger.MaxText+1)); return err }, messenger.ErrTooLong, "262145"},
+			"to no one":   {func() error { _, err := api.Send(ctx, "eve", "x"); return err }, messenger.ErrNoContact, "eve"},
+			"no safety":   {func() error { _, err := api.SafetyNumber(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
+			"no contact2": {func() error { _, err := api.Contact(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
+		} {
+			err := c.do()
+			for _, sentinel := range all {
+				if errors.Is(err, sentinel) != (sentinel == c.want) {
+					t.Errorf("%s: errors.Is(%v, %v) is %v", name, err, sentinel, errors.Is(err, sentinel))
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("%s: %v lacks %q", name, err, c.text)
+			}
+		}
+	})
+}
+
+func TestAPIWait(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		f.add("bob")
+		m := must[messenger.Message](t)(api.Send(t.Context(), "bob", "x"))
+		go f.advance(m.ID, messenger.AtRelay)
+		if m := must[messenger.Message](t)(api.Wait(t.Context(), m.ID, messenger.AtRelay)); m.State != messenger.AtRelay {
+			t.Errorf("wait: %+v", m)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := api.Wait(ctx, m.ID, messenger.Read); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled before: %v", err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 1)
+		defer cancel()
+		if _, err := api.Wait(ctx, m.ID, messenger.Read); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("timed out: %v", err)
+		}
+	})
+}
+
+func TestAPIListen(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		f.add("bob")
+		f.add("eve")
+		for i := range 3 {
+			f.deliver("bob", fmt.Sprint(i))
+		}
+		other := f.deliver("eve", "not for this one")
+		enough := errors.New("enough")
+		var got []string
+		err := api.Listen(t.Context(), "bob", func(m messenger.Message) error {
+			got = append(got, m.Text)
+			switch m.Text {
+			case "2":
+				go f.deliver("bob", "3")
+			case "3":
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) {
+			t.Fatalf("listen: %v", err)
+		}
+		if !reflect.DeepEqual(got, []string{"0", "1", "2", "3"}) {
+			t.Errorf("shown: %q", got)
+		}
+		// What was refused comes again, what was shown does not.
+		ctx, cancel := context.WithCancel(t.Context())
+		got = nil
+		err = api.Listen(ctx, "bob", func(m messenger.Message) error {
+			got = append(got, m.Text)
+			cancel()
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) || !reflect.DeepEqual(got, []string{"3"}) {
+			t.Errorf("listened again: %q, %v", got, err)
+		}
+		if m, _ := f.Message(t.Context(), other.ID); m.State != messenger.Received {
+			t.Errorf("a message of another contact is %s", m.State)
+		}
+	})
+}
+
+func TestAPIWatch(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		f.add("bob")
+		enough := errors.New("enough")
+		var got []string
+		started := make(chan struct{})
+		go func() {
+			<-started
+			f.deliver("bob", "hello")
+			f.add("eve")
+		}()
+		go func() { // a watch has begun when the API has a watcher
+			for {
+				f.mu.Lock()
+				n := len(f.watchers)
+				f.mu.Unlock()
+				if n > 0 {
+					close(started)
+					return
+				}
+				if t.Context().Err() != nil {
+					return
+				}
+			}
+		}()
+		err := api.Watch(t.Context(), func(c messenger.Change) error {
+			switch {
+			case c.Message != nil:
+				got = append(got, c.Message.Text)
+			case c.Contact != nil:
+				got = append(got, c.Contact.Name)
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) || !reflect.DeepEqual(got, []string{"hello", "eve"}) {
+			t.Errorf("watched %q, %v", got, err)
+		}
+	})
+}

@@ -1,0 +1,321 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"parley/messenger"
+)
+
+// fake is a messenger in memory, for the tests of the wire: what it answers is
+// simple, what it reports and when is as messenger.API says.
+type fake struct {
+	mu       sync.Mutex
+	contacts []messenger.Contact
+	messages []messenger.Message
+	watchers map[chan messenger.Change]bool
+	moved    chan struct{} // closed and replaced at each change
+	held     chan struct{} // Invite waits for it, if set
+	closed   bool
+}
+
+func newFake() *fake {
+	return &fake{watchers: make(map[chan messenger.Change]bool), moved: make(chan struct{})}
+}
+
+func (f *fake) changed(c messenger.Change) {
+	close(f.moved)
+	f.moved = make(chan struct{})
+	for w := range f.watchers {
+		w <- c
+	}
+}
+
+func (f *fake) find(name string) (int, error) {
+	i := slices.IndexFunc(f.contacts, func(c messenger.Contact) bool { return c.Name == name })
+	if i < 0 {
+		return 0, fmt.Errorf("%w: %q; see parley contacts", messenger.ErrNoContact, name)
+	}
+	return i, nil
+}
+
+func (f *fake) at(id string) (int, error) {
+	i := slices.IndexFunc(f.messages, func(m messenger.Message) bool { return strings.HasPrefix(m.ID, id) })
+	if i < 0 || len(id) < 4 {
+		return 0, fmt.Errorf("%w: %q", messenger.ErrNoMessage, id)
+	}
+	return i, nil
+}
+
+func (f *fake) add(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := messenger.Contact{Name: name, State: "connected", Protocol: "ratchet", Promises: []string{"authentic"}, Lacks: []string{}, Relays: []string{"smp2020://k@h:1"}, Created: epoch}
+	f.contacts = append(f.contacts, c)
+	f.changed(messenger.Change{Contact: &c})
+}
+
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
+
+func (f *fake) put(contact, direction, text string, s messenger.State) messenger.Message {
+	n := int64(len(f.messages) + 1)
+	m := messenger.Message{ID: fmt.Sprintf("%032x", 0xabcd0000+n), Contact: contact, Direction: direction, Kind: "text", Text: text, Sent: epoch, State: s, Seq: n}
+	f.messages = append(f.messages, m)
+	f.changed(messenger.Change{Message: &m})
+	return m
+}
+
+func (f *fake) deliver(contact, text string) messenger.Message {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.put(contact, "in", text, messenger.Received)
+}
+
+func (f *fake) advance(id string, s messenger.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, _ := f.at(id)
+	f.messages[i].State = s
+	m := f.messages[i]
+	f.changed(messenger.Change{Message: &m})
+}
+
+func (f *fake) Invite(ctx context.Context, o messenger.InviteOptions) (messenger.Invitation, error) {
+	if f.held != nil {
+		select {
+		case <-f.held:
+		case <-ctx.Done():
+			return messenger.Invitation{}, ctx.Err()
+		}
+	}
+	if o.As == "" {
+		o.As = "somebody"
+	}
+	return messenger.Invitation{Text: "parley:" + strings.Join(o.Relays, ","), Contact: o.As, Bare: o.Bare}, nil
+}
+
+func (f *fake) Accept(_ context.Context, o messenger.AcceptOptions) (messenger.Contact, error) {
+	if !strings.HasPrefix(o.Invitation, "parley:") {
+		return messenger.Contact{}, fmt.Errorf("%w: it starts with %.10q", messenger.ErrInvitation, o.Invitation)
+	}
+	f.mu.Lock()
+	_, err := f.find(o.As)
+	f.mu.Unlock()
+	if err == nil {
+		return messenger.Contact{}, fmt.Errorf("%w: %q", messenger.ErrTaken, o.As)
+	}
+	f.add(o.As)
+	return f.Contact(context.Background(), o.As)
+}
+
+func (f *fake) Contacts(context.Context) ([]messenger.Contact, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.contacts), nil
+}
+
+func (f *fake) Contact(_ context.Context, name string) (messenger.Contact, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := f.find(name)
+	if err != nil {
+		return messenger.Contact{}, err
+	}
+	return f.contacts[i], nil
+}
+
+func (f *fake) edit(name string, do func(c *messenger.Contact)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := f.find(name)
+	if err == nil {
+		do(&f.contacts[i])
+	}
+	return err
+}
+
+func (f *fake) Rename(_ context.Context, name, to string) error {
+	return f.edit(name, func(c *messenger.Contact) { c.Name = to })
+}
+
+func (f *fake) SetReceipts(_ context.Context, name, level string) error {
+	return f.edit(name, func(c *messenger.Contact) { c.Receipts = level })
+}
+
+func (f *fake) SetVerified(_ context.Context, name string, v bool) error {
+	return f.edit(name, func(c *messenger.Contact) { c.Verified = v })
+}
+
+func (f *fake) Remove(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := f.find(name)
+	if err == nil {
+		f.contacts = slices.Delete(f.contacts, i, i+1)
+	}
+	return err
+}
+
+func (f *fake) SafetyNumber(ctx context.Context, name string) (messenger.SafetyNumber, error) {
+	c, err := f.Contact(ctx, name)
+	if err != nil {
+		return messenger.SafetyNumber{}, err
+	}
+	return messenger.SafetyNumber{Contact: name, Words: []string{"one", "two"}, Digits: "12345", QR: "PARLEY-SAFETY", Verified: c.Verified}, nil
+}
+
+func (f *fake) Send(_ context.Context, contact, text string) (messenger.Message, error) {
+	if len(text) > messenger.MaxText {
+		return messenger.Message{}, fmt.Errorf("%w: %d", messenger.ErrTooLong, len(text))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.find(contact); err != nil {
+		return messenger.Message{}, err
+	}
+	return f.put(contact, "out", text, messenger.Queued), nil
+}
+
+func (f *fake) Wait(ctx context.Context, id string, until messenger.State) (messenger.Message, error) {
+	for {
+		f.mu.Lock()
+		i, err := f.at(id)
+		if err != nil {
+			f.mu.Unlock()
+			return messenger.Message{}, err
+		}
+		m, moved := f.messages[i], f.moved
+		f.mu.Unlock()
+		if m.State == until || m.State == messenger.Failed {
+			return m, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return m, ctx.Err()
+		}
+	}
+}
+
+func (f *fake) Message(_ context.Context, id string) (messenger.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := f.at(id)
+	if err != nil {
+		return messenger.Message{}, err
+	}
+	return f.messages[i], nil
+}
+
+func (f *fake) Listen(ctx context.Context, contact string, show func(messenger.Message) error) error {
+	for {
+		f.mu.Lock()
+		moved := f.moved
+		i := slices.IndexFunc(f.messages, func(m messenger.Message) bool {
+			return m.State == messenger.Received && (contact == "" || m.Contact == contact)
+		})
+		var m messenger.Message
+		if i >= 0 {
+			m = f.messages[i]
+		}
+		f.mu.Unlock()
+		if i >= 0 {
+			if err := show(m); err != nil {
+				return err
+			}
+			f.advance(m.ID, messenger.Shown)
+			continue
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fake) Watch(ctx context.Context, changed func(messenger.Change) error) error {
+	w := make(chan messenger.Change, 10_000)
+	f.mu.Lock()
+	f.watchers[w] = true
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.watchers, w)
+		f.mu.Unlock()
+	}()
+	for {
+		select {
+		case c := <-w:
+			if err := changed(c); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fake) History(_ context.Context, contact string, limit int) ([]messenger.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.find(contact); err != nil {
+		return nil, err
+	}
+	all := slices.Clone(f.messages)
+	if limit > 0 && len(all) > limit {
+		all = all[len(all)-limit:]
+	}
+	return all, nil
+}
+
+func (f *fake) move(id string, from, to messenger.State) (messenger.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := f.at(id)
+	if err != nil {
+		return messenger.Message{}, err
+	}
+	if f.messages[i].State != from {
+		return messenger.Message{}, fmt.Errorf("%w: it is %s", messenger.ErrState, f.messages[i].State)
+	}
+	f.messages[i].State = to
+	return f.messages[i], nil
+}
+
+func (f *fake) Resend(_ context.Context, id string) (messenger.Message, error) {
+	return f.move(id, messenger.Failed, messenger.Queued)
+}
+
+func (f *fake) Cancel(_ context.Context, id string) (messenger.Message, error) {
+	return f.move(id, messenger.Queued, messenger.Canceled)
+}
+
+func (f *fake) Queue(context.Context) ([]messenger.QueueEntry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var q []messenger.QueueEntry
+	for _, m := range f.messages {
+		if m.State == messenger.Queued {
+			q = append(q, messenger.QueueEntry{Message: m.ID, Contact: m.Contact, State: "waiting", Tries: 2, NextTry: epoch})
+		}
+	}
+	return q, nil
+}
+
+func (f *fake) Status(context.Context) (messenger.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return messenger.Status{Name: "fake", Contacts: len(f.contacts), Relays: []messenger.RelayStatus{{Address: "smp2020://k@h:1", Connected: true, Since: epoch}}}, nil
+}
+
+func (f *fake) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	return nil
+}

@@ -1,0 +1,200 @@
+package remote
+
+import (
+	"context"
+
+	"parley/messenger"
+)
+
+// A method carries out one request. Those that wait do so without changing
+// anything: a closing server ends them instead of finishing them.
+type method struct {
+	do    func(ctx context.Context, api messenger.API, r *request) (any, error)
+	waits bool
+}
+
+// Parameters of the methods that have more than the API's own structs.
+type (
+	nothing   struct{}
+	contactOf struct {
+		Contact string `json:"contact"`
+	}
+	renameOf struct {
+		Contact string `json:"contact"`
+		To      string `json:"to"`
+	}
+	receiptsOf struct {
+		Contact string `json:"contact"`
+		Level   string `json:"level"`
+	}
+	verifiedOf struct {
+		Contact  string `json:"contact"`
+		Verified bool   `json:"verified"`
+	}
+	sendOf struct {
+		Contact string `json:"contact"`
+		Text    string `json:"text"`
+	}
+	waitOf struct {
+		ID    string          `json:"id"`
+		Until messenger.State `json:"until"`
+	}
+	messageOf struct {
+		ID string `json:"id"`
+	}
+	historyOf struct {
+		Contact string `json:"contact"`
+		Limit   int    `json:"limit"`
+	}
+	counted struct {
+		Items int `json:"items"`
+	}
+)
+
+// call makes a method of a function from parameters to a result.
+func call[P, R any](f func(context.Context, messenger.API, P) (R, error)) method {
+	return method{do: func(ctx context.Context, api messenger.API, r *request) (any, error) {
+		p, err := params[P](r)
+		if err != nil {
+			return nil, err
+		}
+		return f(ctx, api, p)
+	}}
+}
+
+// list makes a method that sends its results one by one: together they could be
+// longer than a line.
+func list[P, R any](f func(context.Context, messenger.API, P) ([]R, error)) method {
+	return method{do: func(ctx context.Context, api messenger.API, r *request) (any, error) {
+		p, err := params[P](r)
+		if err != nil {
+			return nil, err
+		}
+		all, err := f(ctx, api, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range all {
+			if err := r.send("item", v); err != nil {
+				return nil, err
+			}
+		}
+		return counted{len(all)}, nil
+	}}
+}
+
+func params[P any](r *request) (P, error) {
+	var p P
+	if r.params == nil {
+		return p, nil
+	}
+	if err := decode(r.params, &p); err != nil {
+		return p, &Error{Code: codeParams, Message: "parameters: " + err.Error()}
+	}
+	return p, nil
+}
+
+func done(err error) (nothing, error) { return nothing{}, err }
+
+var methods = map[string]method{
+	"invite": call(func(ctx context.Context, a messenger.API, p messenger.InviteOptions) (messenger.Invitation, error) {
+		return a.Invite(ctx, p)
+	}),
+	"accept": call(func(ctx context.Context, a messenger.API, p messenger.AcceptOptions) (messenger.Contact, error) {
+		return a.Accept(ctx, p)
+	}),
+	"contacts": list(func(ctx context.Context, a messenger.API, _ nothing) ([]messenger.Contact, error) {
+		return a.Contacts(ctx)
+	}),
+	"contact": call(func(ctx context.Context, a messenger.API, p contactOf) (messenger.Contact, error) {
+		return a.Contact(ctx, p.Contact)
+	}),
+	"rename": call(func(ctx context.Context, a messenger.API, p renameOf) (nothing, error) {
+		return done(a.Rename(ctx, p.Contact, p.To))
+	}),
+	"receipts": call(func(ctx context.Context, a messenger.API, p receiptsOf) (nothing, error) {
+		return done(a.SetReceipts(ctx, p.Contact, p.Level))
+	}),
+	"remove": call(func(ctx context.Context, a messenger.API, p contactOf) (nothing, error) {
+		return done(a.Remove(ctx, p.Contact))
+	}),
+	"safety": call(func(ctx context.Context, a messenger.API, p contactOf) (messenger.SafetyNumber, error) {
+		return a.SafetyNumber(ctx, p.Contact)
+	}),
+	"verified": call(func(ctx context.Context, a messenger.API, p verifiedOf) (nothing, error) {
+		return done(a.SetVerified(ctx, p.Contact, p.Verified))
+	}),
+	"send": call(func(ctx context.Context, a messenger.API, p sendOf) (messenger.Message, error) {
+		return a.Send(ctx, p.Contact, p.Text)
+	}),
+	"wait": waiting(call(func(ctx context.Context, a messenger.API, p waitOf) (messenger.Message, error) {
+		return a.Wait(ctx, p.ID, p.Until)
+	})),
+	"message": call(func(ctx context.Context, a messenger.API, p messageOf) (messenger.Message, error) {
+		return a.Message(ctx, p.ID)
+	}),
+	"listen": {do: listen, waits: true},
+	"watch":  {do: watch, waits: true},
+	"history": list(func(ctx context.Context, a messenger.API, p historyOf) ([]messenger.Message, error) {
+		return a.History(ctx, p.Contact, p.Limit)
+	}),
+	"resend": call(func(ctx context.Context, a messenger.API, p messageOf) (messenger.Message, error) {
+		return a.Resend(ctx, p.ID)
+	}),
+	"abandon": call(func(ctx context.Context, a messenger.API, p messageOf) (messenger.Message, error) {
+		return a.Cancel(ctx, p.ID)
+	}),
+	"queue": list(func(ctx context.Context, a messenger.API, _ nothing) ([]messenger.QueueEntry, error) {
+		return a.Queue(ctx)
+	}),
+	"status": call(func(ctx context.Context, a messenger.API, _ nothing) (messenger.Status, error) {
+		return a.Status(ctx)
+	}),
+}
+
+func waiting(m method) method {
+	m.waits = true
+	return m
+}
+
+func listen(ctx context.Context, api messenger.API, r *request) (any, error) {
+	p, err := params[contactOf](r)
+	if err != nil {
+		return nil, err
+	}
+	return done(api.Listen(ctx, p.Contact, func(m messenger.Message) error { return r.show(ctx, m) }))
+}
+
+// watch passes changes on through a queue: the messenger never waits for a
+// client that does not read.
+func watch(ctx context.Context, api messenger.API, r *request) (any, error) {
+	if _, err := params[nothing](r); err != nil {
+		return nil, err
+	}
+	queue := make(chan messenger.Change, backlog)
+	ended := make(chan error, 1)
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		ended <- api.Watch(inner, func(c messenger.Change) error {
+			select {
+			case queue <- c:
+				return nil
+			default:
+				return ErrSlow
+			}
+		})
+	}()
+	for {
+		select {
+		case c := <-queue:
+			if err := r.send("changed", c); err != nil {
+				cancel()
+				<-ended
+				return nil, err
+			}
+		case err := <-ended:
+			return done(err)
+		}
+	}
+}
