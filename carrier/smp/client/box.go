@@ -1,0 +1,269 @@
+package smpclient
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"parley"
+	"parley/carrier/smp"
+)
+
+// A box is a mailbox that Receive receives from. An ACK names no message: it
+// deletes whatever the relay has delivered last. So one goes out only on the
+// connection and the subscription that delivered, and never while a SUB is
+// under way, which redelivers: else it could delete a message not kept yet.
+type box struct {
+	*recipient
+	link     *link
+	endpoint parley.Endpoint
+	keep     func(parley.Delivery) error
+	ctx      context.Context // of Receive
+	wg       *sync.WaitGroup
+	sub      []byte        // signed SUB
+	poke     chan struct{} // the round has changed
+	slots    chan struct{} // of Receive: how many keep at once
+
+	ack []byte // signed ACK, once needed; only run's
+
+	mu      sync.Mutex
+	conn    *Conn
+	round   int  // grows with each subscription
+	live    bool // the subscription of this round stands
+	pending *arrival
+	running bool
+	timer   *time.Timer // subscribes again
+	tries   int
+	stopped bool
+}
+
+type arrival struct {
+	body  []byte
+	round int
+}
+
+const (
+	retryMin = time.Second // before keep, or SUB after an error, is tried again
+	retryMax = time.Minute
+)
+
+func retryAfter(tries int) time.Duration {
+	return jitter(min(retryMin<<min(tries, 10), retryMax))
+}
+
+func (b *box) command(v smp.Verb) ([]byte, error) {
+	t := smp.Transmission{ID: b.rid, Verb: v}
+	if err := t.Sign(b.rk); err != nil {
+		return nil, err
+	}
+	return t.Append(nil), nil
+}
+
+// subscribe sends SUB. Whatever was delivered before counts no more.
+func (b *box) subscribe(conn *Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conn = conn
+	round := b.newRound()
+	conn.Start(b.rid, b.sub, func(r Reply, err error) { b.subscribed(round, r, err) }) // if it fails, the link connects again
+}
+
+// newRound forgets what the last subscription has delivered. b.mu is held.
+func (b *box) newRound() int {
+	b.round++
+	b.live, b.pending = false, nil
+	select {
+	case b.poke <- struct{}{}:
+	default:
+	}
+	return b.round
+}
+
+func (b *box) subscribed(round int, r Reply, err error) {
+	b.mu.Lock()
+	if err != nil || round != b.round {
+		b.mu.Unlock()
+		return // the link will see to it
+	}
+	if r.Verb == smp.OK {
+		b.live, b.tries = true, 0
+		b.mu.Unlock()
+		return
+	}
+	after := retryAfter(b.tries)
+	b.tries++
+	if r.Code == smp.CodeAuth {
+		after = jitter(b.link.c.o.Displaced)
+	}
+	b.later(after)
+	b.mu.Unlock()
+	b.report(fmt.Errorf("receiving from a mailbox at %s: %w", b.server, refusal(r.Code)))
+}
+
+// displaced is called when another subscriber has come. To take the mailbox back
+// at once would begin a quarrel without end.
+func (b *box) displaced() {
+	b.mu.Lock()
+	b.newRound()
+	b.later(jitter(b.link.c.o.Displaced))
+	b.mu.Unlock()
+	b.report(ErrTakenOver)
+}
+
+// later subscribes again after d. b.mu is held.
+func (b *box) later(d time.Duration) {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	if b.ctx.Err() == nil {
+		b.timer = time.AfterFunc(d, func() { b.link.again(b) })
+	}
+}
+
+func (b *box) report(err error) {
+	if f := b.link.c.o.OnMailbox; f != nil && b.ctx.Err() == nil {
+		f(b.endpoint, err)
+	}
+}
+
+// deliver takes a message over from the goroutine that reads.
+func (b *box) deliver(body []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.live || b.pending != nil || b.stopped {
+		return
+	}
+	b.pending = &arrival{body, b.round}
+	if !b.running {
+		b.running = true
+		b.wg.Go(b.run)
+	}
+}
+
+// run handles messages as long as there are any.
+func (b *box) run() {
+	for {
+		b.mu.Lock()
+		a := b.pending
+		b.pending = nil
+		if a == nil || b.stopped {
+			b.running = false
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		if b.handle(a) {
+			b.acknowledge(a)
+		}
+	}
+}
+
+// handle opens a message and keeps it, however often that takes. It returns
+// false if the relay will deliver the message again. What cannot be opened is
+// let go: anybody could have sent it while the mailbox was not secured, and it
+// must not block those behind it.
+func (b *box) handle(a *arrival) bool {
+	d, err := b.open(a.body)
+	if err != nil {
+		return true
+	}
+	for tries := 0; ; tries++ {
+		b.slots <- struct{}{}
+		if b.ctx.Err() == nil {
+			err = b.keep(d)
+		}
+		<-b.slots
+		if b.ctx.Err() != nil && err != nil {
+			return false
+		}
+		if err == nil {
+			return true
+		}
+		if !b.wait(a.round, retryAfter(tries)) {
+			return false
+		}
+	}
+}
+
+// wait reports false when the message of that round is of no more use.
+func (b *box) wait(round int, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		b.mu.Lock()
+		current := round == b.round && !b.stopped
+		b.mu.Unlock()
+		if !current {
+			return false
+		}
+		select {
+		case <-timer.C:
+			return true
+		case <-b.poke:
+		case <-b.ctx.Done():
+			return false
+		}
+	}
+}
+
+// open makes a delivery of a body.
+func (b *box) open(body []byte) (d parley.Delivery, err error) {
+	plain, err := openBody(b.ek, body)
+	if err != nil {
+		return d, err
+	}
+	_, client, bind, err := splitBody(plain)
+	if err != nil {
+		return d, err
+	}
+	switch {
+	case !b.bare:
+		d.Packet = client
+	case bind != nil:
+		d.Packet = joinBody(client, nil)
+	default:
+		d.Packet = plain
+	}
+	d.Bind = bind
+	return d, nil
+}
+
+// acknowledge sends ACK and does not wait: while a HOLD waits, so does the reply.
+func (b *box) acknowledge(a *arrival) {
+	if b.ack == nil {
+		ack, err := b.command(smp.ACK)
+		if err != nil {
+			b.report(err)
+			return
+		}
+		b.ack = ack
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a.round != b.round || !b.live {
+		return
+	}
+	b.conn.Start(b.rid, b.ack, func(r Reply, err error) { b.acknowledged(a.round, r, err) })
+}
+
+// acknowledged subscribes again, after a while, when the relay could not delete
+// the message: only so it delivers again.
+func (b *box) acknowledged(round int, r Reply, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil && r.Verb == smp.ERR && round == b.round {
+		b.later(retryAfter(b.tries))
+		b.tries++
+	}
+}
+
+// stop ends the box; the goroutine that may still run is the caller's to wait for.
+func (b *box) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped = true
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+}
