@@ -1,0 +1,189 @@
+package profile
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/driver"
+	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // the encrypting VFS of that name
+)
+
+// blockSize is what the VFS encrypts in one piece, in bytes. A page is one block.
+const blockSize = 4096
+
+// pragmas are set on every connection, after the key.
+//
+// Write-ahead log with synchronous=FULL: a commit is on disk when it returns, for
+// one fsync. The encrypting VFS rewrites the block that the end of one commit
+// shares with the start of the next. FULL makes SQLite fill the log up to the next
+// block after each commit, so that no commit depends on a block that is written
+// again; torn_test.go shows it.
+const pragmas = `
+	PRAGMA locking_mode = NORMAL;
+	PRAGMA synchronous = FULL;
+	PRAGMA foreign_keys = ON;
+	PRAGMA secure_delete = ON;
+	PRAGMA temp_store = MEMORY;
+	PRAGMA trusted_schema = OFF;
+	PRAGMA cell_size_check = ON;
+	PRAGMA journal_size_limit = 0;
+	PRAGMA wal_autocheckpoint = 256;`
+
+// openDatabase opens the writer and the readers. With fresh, the file is made.
+func (p *Profile) openDatabase(path string, fresh bool) error {
+	if fresh {
+		if err := touch(path, os.O_EXCL); err != nil {
+			return err
+		}
+	}
+	// The VFS makes the files beside the database; these two keep them ours alone.
+	if err := touch(path+"-shm", 0); err != nil {
+		return err
+	}
+	if err := repairLog(path + "-wal"); err != nil {
+		return err
+	}
+	source, err := sourceName(path)
+	if err != nil {
+		return err
+	}
+	if p.writer, err = driver.Open(source+"&_txlock=immediate", p.connect("")); err != nil {
+		return err
+	}
+	p.writer.SetMaxOpenConns(1)
+	if err := p.prepareDatabase(fresh); err != nil {
+		p.closeDatabase()
+		return databaseError(path, err)
+	}
+	if p.readers, err = driver.Open(source, p.connect("PRAGMA query_only = ON")); err != nil {
+		p.closeDatabase()
+		return err
+	}
+	p.readers.SetMaxOpenConns(4)
+	return nil
+}
+
+func (p *Profile) connect(more string) func(*sqlite3.Conn) error {
+	return func(c *sqlite3.Conn) error {
+		if err := c.Exec("PRAGMA hexkey = '" + hex.EncodeToString(p.keys.database) + "'"); err != nil {
+			return err
+		}
+		if err := c.BusyTimeout(10 * time.Second); err != nil {
+			return err
+		}
+		return c.Exec(pragmas + more)
+	}
+}
+
+// prepareDatabase proves that the key is right and the settings took.
+func (p *Profile) prepareDatabase(fresh bool) error {
+	ctx := context.Background()
+	if fresh {
+		// A checksum in each page: with a cipher that garbles the whole block when
+		// one bit of it changes, no changed page is ever taken for a good one.
+		conn, err := p.writer.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		err = conn.Raw(func(c any) error { return c.(driver.Conn).Raw().EnableChecksums("main") })
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return err
+		}
+	}
+	for _, c := range []struct{ pragma, want string }{
+		{"journal_mode = WAL", "wal"},
+		{"synchronous", "2"},
+		{"foreign_keys", "1"},
+		{"page_size", fmt.Sprint(blockSize)},
+		{"checksum_verification", "1"},
+	} {
+		var got string
+		if err := p.writer.QueryRowContext(ctx, "PRAGMA "+c.pragma).Scan(&got); err != nil {
+			return err
+		}
+		if got != c.want {
+			return fmt.Errorf("profile: SQLite refuses %s: %s, not %s", c.pragma, got, c.want)
+		}
+	}
+	var n int
+	return p.writer.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n)
+}
+
+// DB is for reading: its connections cannot write, and see what the last
+// committed Tx left.
+func (p *Profile) DB() *sql.DB { return p.readers }
+
+// Checkpoint moves the write-ahead log into the database and empties it, so that
+// deleted rows are overwritten in both. It does what it can while others read.
+func (p *Profile) Checkpoint(ctx context.Context) error {
+	var busy, log, moved int
+	return p.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved)
+}
+
+// closeDatabase closes the writer last: it moves the log into the database.
+func (p *Profile) closeDatabase() error {
+	var err error
+	if p.readers != nil {
+		err = p.readers.Close()
+	}
+	if p.writer != nil {
+		err = errors.Join(err, p.writer.Close())
+	}
+	p.readers, p.writer = nil, nil
+	return err
+}
+
+// databaseError tells what cannot be read with this key from other trouble.
+func databaseError(path string, err error) error {
+	if errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.IOERR_DATA) {
+		return fmt.Errorf("%s: %w: it is changed, or not of this %s: restore both from a backup: %w", path, ErrDamaged, keyName, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func sourceName(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	slash := filepath.ToSlash(abs)
+	if slash[0] != '/' {
+		slash = "/" + slash
+	}
+	u := url.URL{Scheme: "file", Path: slash, RawQuery: url.Values{
+		"vfs": {"adiantum"}, "mode": {"rw"}, "modeof": {abs},
+	}.Encode()}
+	return u.String(), nil
+}
+
+func touch(path string, flags int) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// repairLog cuts off a last block that was not written wholly: nobody can
+// decrypt it, and no commit that returned has any part in it.
+func repairLog(path string) error {
+	st, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if rest := st.Size() % blockSize; rest != 0 {
+		return os.Truncate(path, st.Size()-rest)
+	}
+	return nil
+}
