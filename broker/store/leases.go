@@ -148,3 +148,14 @@ func (t *Leases) Close() {
 	t.closed = true
 	t.some.Broadcast()
 }
+
+// ReadyAll wakes every owner, for a store that can't tell whose queue has changed.
+func (t *Leases) ReadyAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for q, e := range t.held {
+		d := t.due[q]
+		d.ready = e
+		t.wake(q, d)
+	}
+}
