@@ -23,7 +23,6 @@ type box struct {
 	wg       *sync.WaitGroup
 	sub      []byte        // signed SUB
 	poke     chan struct{} // the round has changed
-	slots    chan struct{} // of Receive: how many keep at once
 
 	ack []byte // signed ACK, once needed; only run's
 
@@ -168,22 +167,15 @@ func (b *box) handle(a *arrival) bool {
 	if err != nil {
 		return true
 	}
-	for tries := 0; ; tries++ {
-		b.slots <- struct{}{}
-		if b.ctx.Err() == nil {
-			err = b.keep(d)
-		}
-		<-b.slots
-		if b.ctx.Err() != nil && err != nil {
-			return false
-		}
-		if err == nil {
+	for tries := 0; b.ctx.Err() == nil; tries++ {
+		if b.keep(d) == nil {
 			return true
 		}
 		if !b.wait(a.round, retryAfter(tries)) {
 			return false
 		}
 	}
+	return false
 }
 
 // wait reports false when the message of that round is of no more use.

@@ -9,15 +9,14 @@ import (
 	"parley/carrier/smp"
 )
 
-// keepers is how many mailboxes of one Receive open and keep at the same time.
-const keepers = 8
-
 // Receive subscribes to the mailboxes and calls keep with each packet until ctx
 // is done, whatever the network does meanwhile. It calls keep for one packet of a
-// mailbox at a time, and for up to 8 mailboxes at the same time. A packet is acknowledged
-// after keep has returned nil; when keep fails, it is called again with the same packet, after
-// a second, then less and less often, up to a minute. A packet that the relay
-// delivers again, because its acknowledgement got lost, comes to keep again.
+// mailbox at a time, but for several mailboxes at the same time. A packet is
+// acknowledged after keep has returned nil; when keep fails, it is called again
+// with the same packet, after a second, then less and less often, up to a minute.
+// A packet that the relay delivers again, because its acknowledgement got lost,
+// comes to keep again. It may be called for each mailbox apart: all share the
+// relay's connection.
 //
 // It returns ctx's error, or at once if an endpoint is none of ours or is being
 // received from already. When it has returned, keep is not called any more.
@@ -26,7 +25,6 @@ func (c *Client) Receive(ctx context.Context, at []parley.Endpoint, keep func(i 
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, keepers)
 	boxes := make([]*box, 0, len(at))
 	defer wg.Wait()
 	defer func() {
@@ -41,7 +39,7 @@ func (c *Client) Receive(ctx context.Context, at []parley.Endpoint, keep func(i 
 		if err != nil {
 			return fmt.Errorf("mailbox %d: %w", i, err)
 		}
-		b.ctx, b.wg, b.slots = ctx, &wg, slots
+		b.ctx, b.wg = ctx, &wg
 		b.keep = func(d parley.Delivery) error { return keep(i, d) }
 		if err := b.link.add(b); err != nil {
 			return fmt.Errorf("mailbox %d: %w", i, err)
