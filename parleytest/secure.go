@@ -73,16 +73,16 @@ func (l *SecureLine) Open(packet []byte) (*parley.Message, error) {
 	l.Bucket.Begin()
 	m, err := l.Transport.Open(context.Background(), &l.Conversation, packet)
 	if err != nil && m != nil {
-		err = fmt.Errorf("a message and an error: %w", errBroken)
+		err = fmt.Errorf("a message and an error: %w", errContract)
 	}
 	if given != string(packet) {
-		err = fmt.Errorf("Open changed the packet: %w", errBroken)
+		err = fmt.Errorf("Open changed the packet: %w", errContract)
 	}
 	return m, l.end(before, err)
 }
 
-// errBroken is the suite's own finding, never a transport's error.
-var errBroken = errors.New("contract broken")
+// errContract is the suite's own finding, never a transport's error.
+var errContract = errors.New("contract broken")
 
 func (l *SecureLine) end(before *Bucket, err error) error {
 	if err == nil {
@@ -90,7 +90,7 @@ func (l *SecureLine) end(before *Bucket, err error) error {
 		return nil
 	}
 	if !l.Bucket.Equal(before) {
-		err = fmt.Errorf("a failing call wrote to State (%w): %w", errBroken, err)
+		err = fmt.Errorf("a failing call wrote to State (%w): %w", errContract, err)
 	}
 	l.Bucket.Rollback()
 	return err
@@ -133,14 +133,14 @@ func SecureTransport(t *testing.T, f SecureFixture) {
 	}
 }
 
-// dropped reports whether err is one of those that a receiver acts on.
-func dropped(err error) bool {
+// secureDrop reports whether err is one of those that a receiver acts on.
+func secureDrop(err error) bool {
 	for _, e := range []error{
 		parley.ErrForged, parley.ErrMalformed, parley.ErrSeen,
 		parley.ErrNoKey, parley.ErrUntrusted, parley.ErrDenied,
 	} {
 		if errors.Is(err, e) {
-			return !errors.Is(err, errBroken)
+			return !errors.Is(err, errContract)
 		}
 	}
 	var in *parley.Introduction

@@ -24,8 +24,8 @@ func testGuarantees(t *testing.T, f SecureFixture) {
 	}
 }
 
-// pass seals at one end and opens at the other.
-func pass(t testing.TB, from, to *SecureLine, m *parley.Message) (packet []byte, got *parley.Message) {
+// passMessage seals at one end and opens at the other.
+func passMessage(t testing.TB, from, to *SecureLine, m *parley.Message) (packet []byte, got *parley.Message) {
 	t.Helper()
 	packet = mustSeal(t, from, m)
 	got, err := to.Open(packet)
@@ -44,8 +44,8 @@ func mustSeal(t testing.TB, l *SecureLine, m *parley.Message) []byte {
 	return p
 }
 
-// compare checks what arrived against what was sent.
-func compare(t testing.TB, f SecureFixture, to *SecureLine, got, want *parley.Message) {
+// compareMessage checks what arrived against what was sent.
+func compareMessage(t testing.TB, f SecureFixture, to *SecureLine, got, want *parley.Message) {
 	t.Helper()
 	if got == nil {
 		t.Error("Open returned no message")
@@ -86,8 +86,8 @@ func testRoundTrip(t *testing.T, f SecureFixture) {
 	for i, n := range []int{0, 1, 16, 100, f.MaxBody / 2, f.MaxBody - 1, f.MaxBody, 5, 6, 7} {
 		for _, way := range [][2]*SecureLine{{a, b}, {b, a}} {
 			m, want := TestMessage(i, n), TestMessage(i, n)
-			packet, got := pass(t, way[0], way[1], m)
-			compare(t, f, way[1], got, want)
+			packet, got := passMessage(t, way[0], way[1], m)
+			compareMessage(t, f, way[1], got, want)
 			if m.ID != want.ID || !bytes.Equal(m.Body, want.Body) || m.AMP != want.AMP {
 				t.Error("Seal changed the message")
 			}
@@ -118,35 +118,35 @@ func testOrder(t *testing.T, f SecureFixture) {
 		if err != nil {
 			t.Fatalf("packet %d, opened as number %d: %v", k, i, err)
 		}
-		compare(t, f, b, got, TestMessage(k, 40))
+		compareMessage(t, f, b, got, TestMessage(k, 40))
 		if f.Unordered && i == n/2 { // a change of direction in between
-			_, got := pass(t, b, a, TestMessage(20, 9))
-			compare(t, f, a, got, TestMessage(20, 9))
-			_, got = pass(t, a, b, TestMessage(21, 9))
-			compare(t, f, b, got, TestMessage(21, 9))
+			_, got := passMessage(t, b, a, TestMessage(20, 9))
+			compareMessage(t, f, a, got, TestMessage(20, 9))
+			_, got = passMessage(t, a, b, TestMessage(21, 9))
+			compareMessage(t, f, b, got, TestMessage(21, 9))
 		}
 	}
 }
 
 func testRepetition(t *testing.T, f SecureFixture) {
 	a, b := f.Lines(t)
-	p1, _ := pass(t, a, b, TestMessage(1, 30))
-	p2, _ := pass(t, a, b, TestMessage(2, 30))
+	p1, _ := passMessage(t, a, b, TestMessage(1, 30))
+	p2, _ := passMessage(t, a, b, TestMessage(2, 30))
 	for _, p := range [][]byte{p1, p2, p1} {
 		m, err := b.Open(p)
 		switch {
-		case f.Counts && (!errors.Is(err, parley.ErrSeen) || !dropped(err)):
+		case f.Counts && (!errors.Is(err, parley.ErrSeen) || !secureDrop(err)):
 			t.Errorf("a repeated packet: %v, want ErrSeen", err)
 		case !f.Counts && err == nil && m == nil:
 			t.Error("a repeated packet opened to nothing")
 		}
 	}
-	_, got := pass(t, a, b, TestMessage(3, 30))
-	compare(t, f, b, got, TestMessage(3, 30))
+	_, got := passMessage(t, a, b, TestMessage(3, 30))
+	compareMessage(t, f, b, got, TestMessage(3, 30))
 }
 
-// positions samples up to n of 0 … size-1, both ends always.
-func positions(size, n int) []int {
+// samplePositions samples up to n of 0 … size-1, both ends always.
+func samplePositions(size, n int) []int {
 	if size <= n {
 		n = size
 	}
@@ -160,7 +160,7 @@ func positions(size, n int) []int {
 func testTampering(t *testing.T, f SecureFixture) {
 	a, b := f.Lines(t)
 	authentic := a.Transport.Guarantees()&parley.Authentic != 0
-	pass(t, a, b, TestMessage(1, 30)) // so that b knows a
+	passMessage(t, a, b, TestMessage(1, 30)) // so that b knows a
 	p := mustSeal(t, a, TestMessage(2, 50))
 	try := func(what string, at int, q []byte) {
 		t.Helper()
@@ -172,7 +172,7 @@ func testTampering(t *testing.T, f SecureFixture) {
 		if err == nil && authentic {
 			t.Fatalf("%s at %d of %d: opened", what, at, len(p))
 		}
-		if err != nil && !dropped(err) {
+		if err != nil && !secureDrop(err) {
 			t.Fatalf("%s at %d of %d: %v is no error that a receiver knows", what, at, len(p), err)
 		}
 	}
@@ -183,12 +183,12 @@ func testTampering(t *testing.T, f SecureFixture) {
 	if !authentic {
 		samples = 20
 	}
-	for i, at := range positions(len(p), samples) {
+	for i, at := range samplePositions(len(p), samples) {
 		q := bytes.Clone(p)
 		q[at] ^= 1 << (i % 8)
 		try("bit flipped", at, q)
 	}
-	for _, n := range positions(len(p), samples/3) {
+	for _, n := range samplePositions(len(p), samples/3) {
 		try("truncated", n, p[:n])
 	}
 	for _, n := range []int{1, 16, len(p)} {
@@ -198,13 +198,13 @@ func testTampering(t *testing.T, f SecureFixture) {
 	if err != nil {
 		t.Fatalf("the genuine packet after the others: %v", err)
 	}
-	compare(t, f, b, m, TestMessage(2, 50))
+	compareMessage(t, f, b, m, TestMessage(2, 50))
 }
 
 func testGarbage(t *testing.T, f SecureFixture) {
 	_, b := f.Lines(t)
 	for _, p := range [][]byte{nil, {}, {0}, {0xff}, bytes.Repeat([]byte{0}, 4096), bytes.Repeat([]byte{0x13}, 3328), []byte("\n\n\n"), []byte("GET / HTTP/1.0\r\n\r\n")} {
-		if m, err := b.Open(p); err != nil && !dropped(err) {
+		if m, err := b.Open(p); err != nil && !secureDrop(err) {
 			t.Errorf("garbage of %d bytes: %v", len(p), err)
 		} else if err == nil && b.Transport.Guarantees()&parley.Authentic != 0 {
 			t.Errorf("garbage of %d bytes opened: %v", len(p), m)
@@ -222,7 +222,7 @@ func testWrongLine(t *testing.T, f SecureFixture) {
 	for name, l := range map[string]*SecureLine{"another line": d, "its own sender": a} {
 		if m, err := l.Open(p); err == nil || m != nil {
 			t.Errorf("opened by %s", name)
-		} else if !dropped(err) {
+		} else if !secureDrop(err) {
 			t.Errorf("opened by %s: %v", name, err)
 		}
 	}
@@ -230,7 +230,7 @@ func testWrongLine(t *testing.T, f SecureFixture) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compare(t, f, b, m, TestMessage(1, 30))
+	compareMessage(t, f, b, m, TestMessage(1, 30))
 }
 
 // testRollback crashes before each commit.
@@ -260,8 +260,8 @@ func testRollback(t *testing.T, f SecureFixture) {
 		if err != nil {
 			t.Fatalf("after a rollback: %v", err)
 		}
-		compare(t, f, b, first, m)
-		compare(t, f, b, again, m)
+		compareMessage(t, f, b, first, m)
+		compareMessage(t, f, b, again, m)
 		a, b = b, a
 	}
 }
@@ -284,7 +284,7 @@ func testConcurrent(t *testing.T, f SecureFixture) {
 					t.Error(err)
 					return
 				}
-				compare(t, f, b, m, TestMessage(i, 20))
+				compareMessage(t, f, b, m, TestMessage(i, 20))
 				a, b = b, a
 			}
 		})
