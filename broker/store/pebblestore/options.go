@@ -20,7 +20,8 @@ type Options struct {
 	// Cache is the size in bytes of the block cache: 16 MiB.
 	Cache int64
 	// ActiveQueues is how many queues keep their cursor in memory, about 300
-	// bytes each: 65,536. It is a bound on memory, not on queues.
+	// bytes each: 65,536. It is a bound on memory, not on queues; below 64, none
+	// stays.
 	ActiveQueues int
 	// Reserve is how many bytes of the disk stay free: 64 MiB. Below it, Create,
 	// Update and Append get ErrNoSpace; below a quarter of it, Ack, Sweep and

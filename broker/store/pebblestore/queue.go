@@ -40,7 +40,7 @@ func (q *queue) counts() counts {
 
 // A queueCache holds cursors, and lets go of unused ones when it is full.
 type queueCache struct {
-	most   int // in each shard
+	most   int // in each shard; with 0, only while a call uses them
 	shards [64]shard
 }
 
@@ -53,7 +53,7 @@ type shard struct {
 }
 
 func (c *queueCache) init(most int) {
-	c.most = max(most/len(c.shards), 4)
+	c.most = most / len(c.shards)
 	for i := range c.shards {
 		c.shards[i].queues = make(map[store.ID]*queue)
 	}
@@ -101,17 +101,21 @@ func (s *shard) makeRoom(most int) {
 		return
 	}
 	looks := 0
-	for id, q := range s.queues {
+	for _, q := range s.queues {
 		if looks++; looks > 64 {
 			return // all in use: then a few more, which their users bound
 		}
 		if q.refs == 0 && (!q.hot || looks > 16) {
-			s.dropped = s.dropped || q.n == 0 && q.indexed != none
-			delete(s.queues, id)
+			s.evict(q)
 			return
 		}
 		q.hot = false
 	}
+}
+
+func (s *shard) evict(q *queue) {
+	s.dropped = s.dropped || q.n == 0 && q.indexed != none
+	delete(s.queues, q.id)
 }
 
 func (e *engine) unlock(q *queue) {
@@ -122,7 +126,9 @@ func (e *engine) unlock(q *queue) {
 func (e *engine) release(q *queue) {
 	s := e.cache.shard(q.id)
 	s.mu.Lock()
-	q.refs--
+	if q.refs--; q.refs == 0 && e.cache.most == 0 && s.queues[q.id] == q {
+		s.evict(q)
+	}
 	s.mu.Unlock()
 }
 
