@@ -19,7 +19,7 @@ import (
 // blockSize is what the VFS encrypts in one piece, in bytes. A page is one block.
 const blockSize = 4096
 
-// pragmas are set on every connection, after the key.
+// pragmas are set on every connection.
 //
 // Write-ahead log with synchronous=FULL: a commit is on disk when it returns, for
 // one fsync. The encrypting VFS rewrites the block that the end of one commit
@@ -51,11 +51,11 @@ func (p *Profile) openDatabase(path string, fresh bool) error {
 	if err := repairLog(path + "-wal"); err != nil {
 		return err
 	}
-	source, err := sourceName(path)
+	source, err := p.sourceName(path)
 	if err != nil {
 		return err
 	}
-	if p.writer, err = driver.Open(source+"&_txlock=immediate", p.connect("")); err != nil {
+	if p.writer, err = driver.Open(source+"&_txlock=immediate", connect("")); err != nil {
 		return err
 	}
 	p.writer.SetMaxOpenConns(1)
@@ -63,7 +63,7 @@ func (p *Profile) openDatabase(path string, fresh bool) error {
 		p.closeDatabase()
 		return databaseError(path, err)
 	}
-	if p.readers, err = driver.Open(source, p.connect("PRAGMA query_only = ON")); err != nil {
+	if p.readers, err = driver.Open(source, connect("PRAGMA query_only = ON")); err != nil {
 		p.closeDatabase()
 		return err
 	}
@@ -71,11 +71,8 @@ func (p *Profile) openDatabase(path string, fresh bool) error {
 	return nil
 }
 
-func (p *Profile) connect(more string) func(*sqlite3.Conn) error {
+func connect(more string) func(*sqlite3.Conn) error {
 	return func(c *sqlite3.Conn) error {
-		if err := c.Exec("PRAGMA hexkey = '" + hex.EncodeToString(p.keys.database) + "'"); err != nil {
-			return err
-		}
 		if err := c.BusyTimeout(10 * time.Second); err != nil {
 			return err
 		}
@@ -95,6 +92,17 @@ func (p *Profile) prepareDatabase(fresh bool) error {
 		}
 		err = conn.Raw(func(c any) error { return c.(driver.Conn).Raw().EnableChecksums("main") })
 		if err := errors.Join(err, conn.Close()); err != nil {
+			return err
+		}
+	}
+	// A checkpoint that the power cut short may have torn the first page; the log
+	// has it whole, and to finish the checkpoint mends it.
+	var verified bool
+	if err := p.writer.QueryRowContext(ctx, "PRAGMA checksum_verification").Scan(&verified); err != nil {
+		return err
+	}
+	if !verified {
+		if err := p.Checkpoint(ctx); err != nil {
 			return err
 		}
 	}
@@ -149,7 +157,9 @@ func databaseError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-func sourceName(path string) (string, error) {
+// sourceName holds the key: the VFS needs it before SQLite reads the first page,
+// else it does not learn in time that pages have checksums. It goes nowhere else.
+func (p *Profile) sourceName(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
@@ -159,7 +169,7 @@ func sourceName(path string) (string, error) {
 		slash = "/" + slash
 	}
 	u := url.URL{Scheme: "file", Path: slash, RawQuery: url.Values{
-		"vfs": {"adiantum"}, "mode": {"rw"}, "modeof": {abs},
+		"vfs": {"adiantum"}, "hexkey": {hex.EncodeToString(p.keys.database)}, "mode": {"rw"}, "modeof": {abs},
 	}.Encode()}
 	return u.String(), nil
 }
