@@ -1,0 +1,337 @@
+package messenger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"parley"
+	"parley/content"
+	"parley/envelope"
+	"parley/messenger/profile"
+)
+
+// A packet on its way in, in the order of this file and the next:
+//
+//  1. keep     (mailbox.go) inbox row, mark and bind: one commit; then the
+//              carrier acknowledges
+//  2. process  oldest first, one commit each:
+//     a. open    envelope; its number must be the line's; pieces are joined;
+//                the transport opens it, or it is dropped, or kept for later
+//     b. take    (event.go) what it means: timeline row, receipt, hello …
+//     c. bind    whose packet has opened, the mailbox is closed to all others
+//     d. commit  protocol state + once + timeline − inbox row
+
+// Bounds of what waits in the inbox of one line because it cannot be opened yet.
+// The oldest is dropped first, and counted.
+const (
+	maxKept      = 256
+	maxKeptBytes = 4 << 20
+)
+
+// maxBacklog is how many packets may wait to be processed before mailboxes
+// are no longer read.
+const maxBacklog = 512
+
+// An arrival is one row of the inbox.
+type arrival struct {
+	id, line, path int64
+	packet, bind   []byte
+	digest         [32]byte
+	tries          int
+}
+
+// verdict is what becomes of an inbox row.
+type verdict int
+
+const (
+	taken   verdict = iota // opened: state commits
+	held                   // a piece, stored: wait for the others
+	dropped                // forged, malformed or repeated
+	kept                   // a key, trust or permission is missing
+)
+
+func (m *Messenger) process() error {
+	for m.ctx.Err() == nil {
+		more, err := m.processNext()
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// processNext deals with the oldest packet that nobody has looked at.
+func (m *Messenger) processNext() (more bool, err error) {
+	err = m.tx(m.ctx, "process", func(t *tx) error {
+		more = false
+		var a arrival
+		err := t.row("SELECT id, line, path, packet, bind, tries FROM inbox WHERE state = 'new' ORDER BY id LIMIT 1")(
+			&a.id, &a.line, &a.path, &a.packet, &a.bind, &a.tries)
+		if isNone(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		more = true
+		l, err := t.line(a.line)
+		if err != nil {
+			return err
+		}
+		v, cause, err := t.open(l, &a)
+		if err != nil {
+			return err
+		}
+		return t.conclude(l, a, v, cause)
+	})
+	return more, err
+}
+
+// conclude commits the verdict: the row goes, or stays within bounds.
+func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
+	t.then(t.m.unload)
+	if v == kept {
+		err := t.exec("UPDATE inbox SET state = 'kept', packet = ?, why = ?, tries = tries + 1 WHERE id = ?", a.packet, why(cause), a.id)
+		if err != nil {
+			return err
+		}
+		return t.boundKept(l.id)
+	}
+	if v == dropped {
+		t.m.log.Info("messenger: a packet was dropped", "line", l.id, "error", cause)
+		t.then(t.m.countDropped)
+	}
+	if err := t.exec("DELETE FROM inbox WHERE id = ?", a.id); err != nil || v != taken {
+		return err
+	}
+	// Keys have moved on: what waited for them may open now, and seal.
+	t.then(func() { t.m.unblock(l.id) })
+	t.poke(workSeal)
+	n, err := t.count("UPDATE inbox SET state = 'new' WHERE line = ? AND state = 'kept'", l.id)
+	t.then(func() { t.m.load(int(n)) })
+	return err
+}
+
+func (t *tx) boundKept(line int64) error {
+	for {
+		var n, size, oldest int64
+		if err := t.row("SELECT count(*), coalesce(sum(length(packet)), 0), coalesce(min(id), 0) FROM inbox WHERE line = ? AND state = 'kept'", line)(&n, &size, &oldest); err != nil {
+			return err
+		}
+		if n <= maxKept && size <= maxKeptBytes {
+			return nil
+		}
+		if err := t.exec("DELETE FROM inbox WHERE id = ?", oldest); err != nil {
+			return err
+		}
+		t.then(t.m.countDropped)
+	}
+}
+
+// open decides about one packet. An error is trouble with the disk; everything
+// that is wrong with the packet is in cause.
+func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
+	if l.bare && l.state == invited {
+		return t.bareConfirmed(l, a)
+	}
+	if l.bare && l.state == connecting && len(a.bind) > 0 {
+		return t.bareAnswered(l, a)
+	}
+	packet := a.packet
+	if !l.bare {
+		e, err := envelope.Parse(packet)
+		if err == nil && e.STP == parley.Fragment {
+			whole, v, cause, err := t.piece(l, e)
+			if v != taken || err != nil {
+				return v, cause, err
+			}
+			a.packet, a.bind = whole, nil
+			e, err = envelope.Parse(whole)
+		}
+		if err != nil {
+			return dropped, err, nil
+		}
+		if e.STP != l.stp {
+			return dropped, fmt.Errorf("%w: it claims secure transport %d version %d, which is not this line's", parley.ErrMalformed, e.STP.Type, e.STP.Version), nil
+		}
+		packet = e.Payload
+		a.digest = sha256.Sum256(a.packet)
+		again, err := t.wasSeen(l.id, a.digest)
+		if err != nil {
+			return 0, nil, err
+		}
+		if again {
+			// The same packet over another path: the bind is as good there.
+			return dropped, parley.ErrSeen, t.bind(l, a)
+		}
+	}
+	return t.unseal(l, a, packet)
+}
+
+// unseal lets the transport open the packet and takes in what it says.
+func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
+	p, c, err := t.speak(l)
+	if errors.Is(err, profile.ErrTampered) || errors.Is(err, errNoTransport) {
+		return kept, err, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	bucket := t.bucket(c)
+	bucket.Savepoint()
+	var posts [][]byte
+	c.Post = func(b []byte) { posts = append(posts, b) }
+	msg, cause := p.Open(t.ctx, c, packet)
+	if t.ctx.Err() != nil {
+		return 0, nil, t.ctx.Err()
+	}
+	var in *parley.Introduction
+	if errors.As(cause, &in) {
+		cause = t.introduced(l, p, c, in)
+	}
+	if cause == nil && msg != nil {
+		cause, err = t.takeOnce(l, msg)
+		if cause == nil && err == nil {
+			cause, err = t.take(l, c, msg)
+		}
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	if cause != nil {
+		bucket.Rollback()
+		return t.sortCause(l, cause)
+	}
+	if err := bucket.Flush(); err != nil {
+		return 0, nil, err
+	}
+	for _, b := range posts {
+		if err := t.post(l, 0, "protocol", b); err != nil {
+			return 0, nil, err
+		}
+	}
+	if !l.bare {
+		if err := t.exec("INSERT OR IGNORE INTO seen (line, digest, came) VALUES (?, ?, ?)", l.id, a.digest[:], t.stampNow()); err != nil {
+			return 0, nil, err
+		}
+		if err := t.bind(l, a); err != nil {
+			return 0, nil, err
+		}
+	}
+	return taken, nil, nil
+}
+
+// errDisk marks trouble that is ours and not the packet's.
+type errDisk struct{ error }
+
+func (e errDisk) Unwrap() error { return e.error }
+
+// sortCause says what becomes of a packet that did not open.
+func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
+	if disk := (errDisk{}); errors.As(cause, &disk) {
+		return 0, nil, disk.error
+	}
+	switch {
+	case errors.Is(cause, parley.ErrForged) && errors.Is(cause, parley.ErrRefused) && l.role == inviter:
+		// Somebody else holds the invitation too.
+		id := sha256.Sum256(fmt.Appendf(nil, "second answer on line %d", l.id))
+		return dropped, cause, t.noticeAs(l.contact, authorSelf, id[:16], "Somebody tried to use the invitation of this contact a second time, and was turned away. If others have seen the invitation, compare safety numbers.")
+	case errors.Is(cause, parley.ErrForged), errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrSeen):
+		return dropped, cause, nil
+	}
+	return kept, cause, nil
+}
+
+// takeOnce refuses a nonce, counter or pad index that came before.
+func (t *tx) takeOnce(l line, msg *parley.Message) (cause, err error) {
+	if len(msg.Once) == 0 {
+		return nil, nil
+	}
+	n, err := t.count("INSERT OR IGNORE INTO once (line, sender, once) VALUES (?, ?, ?)", l.id, string(msg.From), msg.Once)
+	if err == nil && n == 0 {
+		cause = parley.ErrSeen
+	}
+	return cause, err
+}
+
+func (t *tx) wasSeen(line int64, digest [32]byte) (bool, error) {
+	var n int
+	err := t.row("SELECT count(*) FROM seen WHERE line = ? AND digest = ?", line, digest[:])(&n)
+	return n > 0, err
+}
+
+// bind notes whose alone the mailbox is to be: the sender of a packet that has
+// opened, and nobody before that.
+func (t *tx) bind(l line, a *arrival) error {
+	if len(a.bind) == 0 {
+		return nil
+	}
+	n, err := t.count("UPDATE paths SET bind = ?, state = 'secure' WHERE id = ? AND line = ? AND state = 'open'", a.bind, a.path, l.id)
+	if n > 0 {
+		t.poke(workJobs)
+	}
+	return err
+}
+
+// take gives what the packet says to where it belongs.
+func (t *tx) take(l line, c *parley.Conversation, msg *parley.Message) (cause, err error) {
+	ev, cause := content.Decode(msg.AMP, msg.Body)
+	if unknown := (*content.UnknownError)(nil); errors.As(cause, &unknown) {
+		return nil, t.notShown(l, msg)
+	}
+	if cause != nil {
+		return cause, nil
+	}
+	return nil, t.event(l, c, msg, ev)
+}
+
+func (m *Messenger) countDropped() {
+	m.mu.Lock()
+	m.dropped++
+	m.mu.Unlock()
+}
+
+func (m *Messenger) unblock(line int64) {
+	m.mu.Lock()
+	delete(m.blocked, line)
+	m.mu.Unlock()
+}
+
+// load counts packets that wait to be processed; unload one that does no more.
+func (m *Messenger) load(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.backlog += n
+}
+
+func (m *Messenger) unload() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.backlog--
+	if m.room != nil && m.backlog < maxBacklog {
+		close(m.room)
+		m.room = nil
+	}
+}
+
+// makeRoom waits while too much waits to be processed.
+func (m *Messenger) makeRoom(ctx context.Context) error {
+	m.mu.Lock()
+	if m.backlog < maxBacklog {
+		m.mu.Unlock()
+		return nil
+	}
+	if m.room == nil {
+		m.room = make(chan struct{})
+	}
+	room := m.room
+	m.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-room:
+		return nil
+	}
+}

@@ -1,0 +1,113 @@
+package messenger
+
+import (
+	"time"
+
+	"parley/content"
+)
+
+// retireAfter is how long a replaced line still receives what was sent before
+// its peer knew of the new one.
+const retireAfter = 7 * 24 * time.Hour
+
+// Bounds on what is remembered only to recognise repetitions and to join pieces.
+const (
+	keepSeen   = 60 * 24 * time.Hour
+	keepPieces = 14 * 24 * time.Hour
+)
+
+// replace lets a line that has just connected take over from those its device
+// had before. The key has changed then, which is said loudly: no verification
+// carries over. What no relay has yet moves to the new line; what was sealed for
+// the old one is sealed anew under the same ID.
+func (t *tx) replace(l line) error {
+	old, err := t.ids("SELECT id FROM lines WHERE device = ? AND id < ? AND state <> 'retired' ORDER BY id", l.device, l.id)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for _, id := range old {
+		o, err := t.line(id)
+		if err != nil {
+			return err
+		}
+		changed = changed || o.state == connected
+		if err := t.move(o, l); err != nil {
+			return err
+		}
+		if o.state == connected {
+			err = t.exec("UPDATE lines SET state = 'retired', retired = ? WHERE id = ?", t.stampNow(), id)
+		} else {
+			err = t.dropLine(id) // a pairing that never came about
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return nil
+	}
+	k, err := t.trustOf(l.id)
+	if err != nil {
+		return err
+	}
+	if err := t.savePin(l.id, k.number, false, true); err != nil {
+		return err
+	}
+	t.contactChanged(l.contact)
+	return t.notice(l.contact, "The key of this contact has changed: it was paired anew. Compare safety numbers before you write anything that matters.")
+}
+
+// move gives what the old line has not sent to the new one, in order.
+func (t *tx) move(from, to line) error {
+	messages, err := t.ids("SELECT message FROM packets WHERE line = ? AND relayed = 0 AND kind = 'message' AND message IS NOT NULL ORDER BY id", from.id)
+	if err != nil {
+		return err
+	}
+	for _, seq := range messages {
+		msg, err := t.message(seq)
+		if err != nil {
+			return err
+		}
+		var number []byte
+		if err := t.row("SELECT id FROM timeline WHERE seq = ?", seq)(&number); err != nil {
+			return err
+		}
+		amp, body, err := content.Encode(content.Text{Text: msg.Text})
+		if err != nil {
+			return err
+		}
+		if err := t.intend(to.id, seq, "message", number, amp, body, stamp(msg.Sent)); err != nil {
+			return err
+		}
+	}
+	if err := t.exec("DELETE FROM packets WHERE line = ?", from.id); err != nil {
+		return err
+	}
+	// New numbers, so that the new line's own hello stays the first.
+	err = t.exec(`INSERT INTO intents (line, message, kind, number, amp_type, amp_version, body, sent)
+		SELECT ?, message, kind, number, amp_type, amp_version, body, sent FROM intents WHERE line = ? AND kind <> 'hello' ORDER BY id`, to.id, from.id)
+	if err != nil {
+		return err
+	}
+	t.poke(workSeal | workSend)
+	return t.exec("DELETE FROM intents WHERE line = ?", from.id)
+}
+
+// expire forgets what is only kept for a while.
+func (t *tx) expire() error {
+	before := func(d time.Duration) int64 { return stamp(t.now().Add(-d)) }
+	old, err := t.ids("SELECT id FROM lines WHERE state = 'retired' AND retired < ?", before(retireAfter))
+	if err != nil {
+		return err
+	}
+	for _, id := range old {
+		if err := t.dropLine(id); err != nil {
+			return err
+		}
+	}
+	if err := t.exec("DELETE FROM seen WHERE came < ?", before(keepSeen)); err != nil {
+		return err
+	}
+	return t.exec("DELETE FROM fragments WHERE came < ?", before(keepPieces))
+}

@@ -1,0 +1,168 @@
+package messenger
+
+// Migrations make and change the messenger's tables: give them to
+// [profile.Create] and [profile.Open]. They are only ever appended to.
+var Migrations = []string{schema}
+
+// schema is what the messenger keeps in the profile's database, version 1. All
+// times are Unix milliseconds, all IDs of rows grow and are never used twice.
+//
+// A contact is devices, a device is lines, a line is paths. A line is one secure
+// transport with its state (which the profile keeps under the line's number) and
+// its mailboxes: in-paths are ours, out-paths the peer's. One conversation has
+// one timeline. What is to be sent is an intent for each line until it is sealed,
+// then a packet with one outbox row for each path.
+const schema = `
+CREATE TABLE contacts (
+	id       INTEGER PRIMARY KEY AUTOINCREMENT,
+	name     TEXT NOT NULL UNIQUE,
+	named    INTEGER NOT NULL,            -- 0: a placeholder until the peer tells its name
+	display  TEXT NOT NULL DEFAULT '',    -- what the peer calls itself
+	receipts TEXT NOT NULL,               -- none, delivered, read: what we tell
+	created  INTEGER NOT NULL,
+	last     INTEGER NOT NULL DEFAULT 0   -- the newest message
+);
+CREATE TABLE devices (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	contact INTEGER REFERENCES contacts ON DELETE CASCADE, -- NULL: a device of ours
+	number  BLOB,                         -- the device's own ID, once known
+	label   TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX devices_contact ON devices (contact);
+CREATE TABLE lines (
+	id          INTEGER PRIMARY KEY AUTOINCREMENT,
+	device      INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE,
+	stp_type    INTEGER NOT NULL,
+	stp_version INTEGER NOT NULL,
+	bare        INTEGER NOT NULL,
+	role        TEXT NOT NULL,            -- inviter, acceptor
+	state       TEXT NOT NULL,            -- invited, claiming, connecting, connected, retired
+	oneway      INTEGER NOT NULL DEFAULT 0, -- bare: the peer gave no mailbox of its own
+	offer       BLOB,                     -- acceptor: until it is answered
+	invitation  BLOB NOT NULL,            -- digest: which invitation made this line
+	number      BLOB,                     -- the pinned safety number
+	verified    INTEGER NOT NULL DEFAULT 0,
+	changed     INTEGER NOT NULL DEFAULT 0, -- loud until verified again
+	mac         BLOB,                     -- over number, verified, changed
+	created     INTEGER NOT NULL,
+	retired     INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX lines_device ON lines (device);
+CREATE INDEX lines_invitation ON lines (invitation);
+CREATE INDEX lines_state ON lines (state);
+CREATE TABLE paths (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	line    INTEGER REFERENCES lines ON DELETE SET NULL,
+	dir     TEXT NOT NULL,                -- in, out
+	scheme  TEXT NOT NULL,
+	relay   TEXT NOT NULL,                -- the relay's address: no secret
+	address TEXT NOT NULL,                -- the mailbox; forgotten once it is secured
+	secret  BLOB,
+	mark    BLOB,
+	max     INTEGER NOT NULL DEFAULT 0,
+	bind    BLOB,                         -- what will secure it; forgotten then
+	state   TEXT NOT NULL,                -- in: want, open, secure, closed, delete; out: join, confirm, ready, dead
+	why     TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX paths_line ON paths (line);
+CREATE INDEX paths_state ON paths (state);
+CREATE TABLE conversations (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	contact INTEGER REFERENCES contacts ON DELETE CASCADE, -- NULL in a group
+	grp     BLOB,
+	epoch   INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX conversations_contact ON conversations (contact);
+CREATE TABLE timeline (
+	seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+	conversation INTEGER NOT NULL REFERENCES conversations ON DELETE CASCADE,
+	author       INTEGER NOT NULL,        -- a contact; 0: we; -1: the messenger itself
+	id           BLOB NOT NULL,
+	grp          BLOB,
+	epoch        INTEGER NOT NULL DEFAULT 0,
+	kind         TEXT NOT NULL,           -- text, notice
+	text         TEXT NOT NULL,
+	hash         BLOB NOT NULL,           -- SHA-256 of the body as it was sealed
+	sent         INTEGER NOT NULL,
+	received     INTEGER NOT NULL DEFAULT 0,
+	state        TEXT NOT NULL,
+	error        TEXT NOT NULL DEFAULT '',
+	tries        INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (conversation, author, id)
+);
+CREATE INDEX timeline_id ON timeline (id);
+CREATE INDEX timeline_new ON timeline (conversation, seq) WHERE state = 'received';
+CREATE TABLE intents (
+	id          INTEGER PRIMARY KEY AUTOINCREMENT,
+	line        INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	message     INTEGER REFERENCES timeline ON DELETE CASCADE, -- receipts: the message they are about
+	kind        TEXT NOT NULL,            -- message, hello, delivered, read
+	number      BLOB NOT NULL,            -- the message ID
+	amp_type    INTEGER NOT NULL DEFAULT 0,
+	amp_version INTEGER NOT NULL DEFAULT 0,
+	body        BLOB,
+	sent        INTEGER NOT NULL
+);
+CREATE INDEX intents_line ON intents (line, id);
+CREATE INDEX intents_message ON intents (message);
+CREATE TABLE packets (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	line    INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	message INTEGER REFERENCES timeline ON DELETE CASCADE,
+	kind    TEXT NOT NULL,                -- as intents; answer, confirm, protocol
+	packet  BLOB NOT NULL,
+	relayed INTEGER NOT NULL DEFAULT 0    -- one path has taken it
+);
+CREATE INDEX packets_message ON packets (message);
+CREATE INDEX packets_line ON packets (line);
+CREATE TABLE outbox (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
+	packet INTEGER NOT NULL REFERENCES packets ON DELETE CASCADE,
+	path   INTEGER NOT NULL REFERENCES paths ON DELETE CASCADE,
+	part   INTEGER NOT NULL DEFAULT 0,    -- the next piece to send
+	tries  INTEGER NOT NULL DEFAULT 0,
+	next   INTEGER NOT NULL DEFAULT 0,
+	why    TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX outbox_path ON outbox (path, id);
+CREATE INDEX outbox_packet ON outbox (packet);
+CREATE TABLE inbox (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	path   INTEGER NOT NULL,
+	digest BLOB NOT NULL,
+	packet BLOB NOT NULL,
+	bind   BLOB,
+	came   INTEGER NOT NULL,
+	state  TEXT NOT NULL,                 -- new, kept
+	why    TEXT NOT NULL DEFAULT '',
+	tries  INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX inbox_line ON inbox (line, state);
+CREATE INDEX inbox_new ON inbox (id) WHERE state = 'new';
+CREATE TABLE fragments (
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	digest BLOB NOT NULL,
+	count  INTEGER NOT NULL,
+	idx    INTEGER NOT NULL,
+	chunk  BLOB NOT NULL,
+	came   INTEGER NOT NULL,
+	PRIMARY KEY (line, digest, count, idx)
+) WITHOUT ROWID;
+CREATE TABLE once (
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	sender TEXT NOT NULL,
+	once   BLOB NOT NULL,
+	PRIMARY KEY (line, sender, once)
+) WITHOUT ROWID;
+CREATE TABLE seen (
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	digest BLOB NOT NULL,
+	came   INTEGER NOT NULL,
+	PRIMARY KEY (line, digest)
+) WITHOUT ROWID;
+CREATE TABLE settings (
+	key   TEXT PRIMARY KEY,
+	value BLOB NOT NULL
+) WITHOUT ROWID;
+`

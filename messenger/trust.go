@@ -1,0 +1,147 @@
+package messenger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"parley"
+)
+
+// pin keeps a line's safety number, so that a later one that differs is noticed.
+// The profile's own authentication code over it keeps whoever can write to the
+// file, but lacks the passphrase, from swapping it.
+func (t *tx) pin(l line, c *parley.Conversation) error {
+	if t.m.o.Number == nil {
+		return nil
+	}
+	number := t.m.o.Number(c)
+	if number == nil {
+		return nil
+	}
+	return t.savePin(l.id, number, false, false)
+}
+
+func (t *tx) savePin(line int64, number []byte, verified, changed bool) error {
+	return t.exec("UPDATE lines SET number = ?, verified = ?, changed = ?, mac = ? WHERE id = ?",
+		number, verified, changed, t.m.pinMAC(line, number, verified, changed), line)
+}
+
+func (m *Messenger) pinMAC(line int64, number []byte, verified, changed bool) []byte {
+	flag := func(b bool) byte {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	sum := m.p.MAC("messenger pin 1", fmt.Appendf(nil, "%d", line), number, []byte{flag(verified), flag(changed)})
+	return sum[:]
+}
+
+// A trust is what a line's row says about its pinned number.
+type trust struct {
+	number            []byte
+	verified, changed bool
+	genuine           bool // the row is as we wrote it
+}
+
+func (t *tx) trustOf(line int64) (trust, error) {
+	var k trust
+	var mac []byte
+	err := t.row("SELECT number, verified, changed, mac FROM lines WHERE id = ?", line)(&k.number, &k.verified, &k.changed, &mac)
+	k.genuine = k.number == nil && !k.verified || bytes.Equal(mac, t.m.pinMAC(line, k.number, k.verified, k.changed))
+	return k, err
+}
+
+// checkPins compares what is pinned with what we wrote and with what the lines'
+// state says. A difference is loud: in the log, in the timeline, and on the
+// contact until it is verified again.
+func (t *tx) checkPins() error {
+	ids, err := t.ids("SELECT id FROM lines WHERE state = 'connected'")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		k, err := t.trustOf(id)
+		if err != nil {
+			return err
+		}
+		l, err := t.line(id)
+		if err != nil {
+			return err
+		}
+		live := k.number
+		if t.m.o.Number != nil {
+			if _, c, err := t.speak(l); err == nil {
+				live = t.m.o.Number(c)
+			}
+		}
+		if k.genuine && bytes.Equal(live, k.number) {
+			continue
+		}
+		t.m.log.Error("messenger: the pinned key of a contact is not what was pinned", "line", id)
+		if err := t.savePin(id, live, false, true); err != nil {
+			return err
+		}
+		if err := t.notice(l.contact, "The key of this contact is not the one that was kept on this device. Somebody may have changed the profile's file. Compare safety numbers before you write anything that matters."); err != nil {
+			return err
+		}
+		t.contactChanged(l.contact)
+	}
+	return nil
+}
+
+// trusted returns the line whose number people compare: the one that reaches the
+// contact now.
+func (t *tx) trusted(name string) (line, trust, error) {
+	id, err := t.find(name)
+	if err != nil {
+		return line{}, trust{}, err
+	}
+	lines, err := t.targets(id)
+	if err != nil {
+		return line{}, trust{}, err
+	}
+	for _, l := range lines {
+		k, err := t.trustOf(l.id)
+		if err != nil {
+			return l, k, err
+		}
+		if l.bare {
+			return l, k, fmt.Errorf("%w: a bare conversation has no keys of people, and so nothing to compare", ErrState)
+		}
+		if len(k.number) > 0 && l.state == connected {
+			return l, k, nil
+		}
+	}
+	return line{}, trust{}, fmt.Errorf("%w: not connected yet: there is nothing to compare", ErrState)
+}
+
+// SafetyNumber returns what to compare with a contact.
+func (m *Messenger) SafetyNumber(ctx context.Context, name string) (n SafetyNumber, err error) {
+	err = m.tx(ctx, "safety number", func(t *tx) error {
+		l, k, err := t.trusted(name)
+		if err != nil {
+			return err
+		}
+		if m.o.Words != nil {
+			n = m.o.Words(k.number)
+		}
+		n.Verified = k.verified && k.genuine
+		return t.row("SELECT name FROM contacts WHERE id = ?", l.contact)(&n.Contact)
+	})
+	return n, err
+}
+
+// SetVerified notes that the numbers were compared and are the same, or that they
+// were not.
+func (m *Messenger) SetVerified(ctx context.Context, name string, verified bool) error {
+	return m.tx(ctx, "verified", func(t *tx) error {
+		l, k, err := t.trusted(name)
+		if err != nil {
+			return err
+		}
+		t.contactChanged(l.contact)
+		return t.savePin(l.id, k.number, verified, k.changed && !verified)
+	})
+}
