@@ -91,7 +91,7 @@ func resync(b []byte) (drop int, found bool) {
 		if err == errShort {
 			return drop, false
 		}
-		if err == nil && credential(first, 300) && credential(second, 4) {
+		if err == nil && credential(first) && credential(second) {
 			switch ok, more := verbShape(b[third:]); {
 			case more:
 				return drop, false
@@ -103,14 +103,11 @@ func resync(b []byte) (drop int, found bool) {
 	}
 }
 
-// credential reports whether text is empty, or base64 of at least that length.
-func credential(text []byte, least int) bool {
-	if len(text) == 0 {
-		return true
-	}
+// credential reports whether text could be a signature or an ID: empty or base64.
+func credential(text []byte) bool {
 	var buf [maxLine]byte
 	_, err := decode(buf[:0], text)
-	return len(text) >= least && err == nil
+	return err == nil
 }
 
 // verbShape reports whether b begins with a word of letters that a space or the
