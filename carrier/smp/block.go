@@ -90,25 +90,34 @@ func (r *blockReader) release() {
 // more reports whether the block in hand holds more than padding.
 func (r *blockReader) more() bool { return r.buf != nil && r.at < ContentSize && r.buf[r.at] != '#' }
 
-// content returns what is left of the block in hand, or of the next one.
+// content returns what is left of the block in hand, or of the next one with
+// more than padding in it.
 func (r *blockReader) content(nc net.Conn) ([]byte, error) {
 	for !r.more() {
-		r.release()
-		if _, err := io.ReadFull(nc, r.tag[:]); err != nil {
+		if err := r.fill(nc); err != nil {
 			return nil, err
 		}
-		b := buffers.Get().(*buffer)
-		if _, err := io.ReadFull(nc, b[:ContentSize]); err != nil {
-			buffers.Put(b)
-			return nil, noEOF(err)
-		}
-		if err := r.open(r.tag[:], b); err != nil {
-			buffers.Put(b)
-			return nil, err
-		}
-		r.buf, r.at = b, 0
 	}
 	return r.buf[r.at:ContentSize], nil
+}
+
+// fill reads the next block.
+func (r *blockReader) fill(nc net.Conn) error {
+	r.release()
+	if _, err := io.ReadFull(nc, r.tag[:]); err != nil {
+		return err
+	}
+	b := buffers.Get().(*buffer)
+	_, err := io.ReadFull(nc, b[:ContentSize])
+	if err = noEOF(err); err == nil {
+		err = r.open(r.tag[:], b)
+	}
+	if err != nil {
+		buffers.Put(b)
+		return err
+	}
+	r.buf, r.at = b, 0
+	return nil
 }
 
 func (r *blockReader) read(nc net.Conn, t *Transmission, lim limit) error {

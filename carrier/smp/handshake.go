@@ -115,15 +115,14 @@ func Connect(nc net.Conn, want KeyHash) (*Conn, error) {
 		return nil, err
 	}
 	c := encrypted(nc, ClientSide, in, out)
-	welcome, err := c.blocks.content(nc)
-	if err != nil {
+	if err := c.blocks.fill(nc); err != nil {
 		return nil, noEOF(err)
 	}
-	version, _, ok := bytes.Cut(welcome, []byte{' '})
+	defer c.blocks.release()
+	version, _, ok := bytes.Cut(c.blocks.buf[:ContentSize], []byte{' '})
 	if !ok || !bytes.HasPrefix(version, []byte("v0.2.")) {
 		return nil, ErrHandshake
 	}
-	c.blocks.release()
 	return c, nil
 }
 

@@ -56,8 +56,8 @@ func parseSize(s []byte) (int, bool) {
 
 // decode appends what strict, padded base64 stands for.
 func decode(dst, text []byte) ([]byte, error) {
-	if bytes.IndexByte(text, '\r') >= 0 {
-		return dst, errBase64 // encoding/base64 would pass over it
+	if bytes.ContainsAny(text, "\r\n") {
+		return dst, errBase64 // encoding/base64 would pass over them
 	}
 	out, err := base64s.AppendDecode(dst, text)
 	if err != nil {
