@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,14 +41,41 @@ func inBubble(t *testing.T, o broker.Options, f func(b *bench)) {
 // client is a Conn and whatever it was told.
 type client struct {
 	*broker.Conn
-	b     *bench
+	b *bench
+
+	mu    sync.Mutex
 	wakes int
 	log   []string
 }
 
+func (c *client) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.log = append(c.log, what)
+}
+
+func (c *client) told() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.log)
+}
+
+// woken returns how often it was notified since the last time.
+func (c *client) woken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.wakes
+	c.wakes = 0
+	return n
+}
+
 func (b *bench) connect() *client {
 	c := &client{b: b}
-	c.Conn = b.Connect(func() { c.wakes++ })
+	c.Conn = b.Connect(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.wakes++
+	})
 	b.Cleanup(c.Close)
 	return c
 }
@@ -61,7 +89,7 @@ func (c *client) create() broker.Queue {
 	return q
 }
 
-func (c *client) did(what string) func() { return func() { c.log = append(c.log, what) } }
+func (c *client) did(what string) func() { return func() { c.note(what) } }
 
 // next returns the next event as text: "body", "END" or "".
 func (c *client) next() string {
@@ -163,15 +191,15 @@ func TestOneUnacknowledgedAtATimeInOrder(t *testing.T) {
 		}
 		b.want(c.next(), "")
 		b.wantErr(c.Ack(ctx, q.ID, c.did("never")), broker.ErrNothing)
-		b.want(c.log, "[ack ack ack]")
+		b.want(c.told(), "[ack ack ack]")
 		if n, _ := b.st.Len(ctx, q.ID); n != 0 {
 			t.Errorf("%d messages are kept after their ACK", n)
 		}
-		c.wakes = 0
+		c.woken()
 		b.send(q, "late")
 		synctest.Wait()
-		if c.wakes != 1 {
-			t.Errorf("%d wake-ups for a message, want 1", c.wakes)
+		if n := c.woken(); n != 1 {
+			t.Errorf("%d wake-ups for a message, want 1", n)
 		}
 		b.want(c.next(), "late")
 	})
@@ -226,7 +254,7 @@ func TestCloseGivesTheUnacknowledgedMessageToTheNext(t *testing.T) {
 		second := b.connect()
 		b.want(second.Subscribe(ctx, q.ID, second.did("sub")), nil)
 		b.want(second.next(), "m0")
-		b.want(first.log, "[]")
+		b.want(first.told(), "[]")
 		b.wantErr(second.Subscribe(ctx, store.ID{1}, nil), store.ErrNotFound)
 	})
 }
@@ -263,11 +291,11 @@ func TestDeleteDeletesAtOnce(t *testing.T) {
 		b.send(q, "m0")
 		b.send(q, "m1")
 		b.want(c.next(), "m0")
-		b.want(c.Hold(ctx, q.ID, func(err error) { c.log = append(c.log, err.Error()) }), nil)
+		b.want(c.Hold(ctx, q.ID, func(err error) { c.note(err.Error()) }), nil)
 		stale, _ := b.Lookup(ctx, store.Recipient, q.ID)
 		b.want(other.Delete(ctx, q.ID, other.did("del")), nil)
-		b.want(other.log, "[del]")
-		b.want(c.log, "[no such queue]")
+		b.want(other.told(), "[del]")
+		b.want(c.told(), "[no such queue]")
 		b.want(c.next(), "END")
 		b.want(c.next(), "")
 		b.wantErr(b.Send(ctx, broker.Queue{ID: q.ID, MaxBody: 1}, []byte("x")), store.ErrNotFound)

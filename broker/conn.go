@@ -69,12 +69,14 @@ func (b *Broker) room() error {
 // Delivery starts with the oldest message, also if it was delivered before and
 // not acknowledged, on this connection or another.
 func (c *Conn) Subscribe(ctx context.Context, id store.ID, subscribed func()) error {
+	c.leave(id, true) // a lease of our own, fenced by the new one, is no End
 	leases, err := c.b.st.Own(ctx, []store.ID{id})
-	if err != nil {
-		return err
+	if err == nil && (len(leases) != 1 || leases[0] == (store.Lease{})) {
+		err = store.ErrNotFound
 	}
-	if len(leases) != 1 || leases[0] == (store.Lease{}) {
-		return store.ErrNotFound
+	if err != nil {
+		c.leave(id, false)
+		return err
 	}
 	b, l := c.b, leases[0]
 	b.mu.Lock()
@@ -154,11 +156,7 @@ func (c *Conn) Next(ctx context.Context) (Event, bool) {
 				s.ready()
 			}
 		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrNotFound):
-			if s.leaving {
-				b.unlink(s)
-			} else {
-				b.end(s) // taken over through another node, or expired
-			}
+			b.end(s) // taken over through another node, or expired
 		case errors.Is(err, store.ErrClosed), ctx.Err() != nil:
 			return Event{}, false
 		default:
@@ -237,7 +235,7 @@ func (c *Conn) Delete(ctx context.Context, id store.ID, deleted func()) error {
 }
 
 // leave notes that this connection's subscription, if it has one, needs no End
-// when the queue is found to be gone.
+// when its lease or its queue is found to be gone.
 func (c *Conn) leave(id store.ID, leaving bool) {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 func (c *client) hold(q broker.Queue, name string) error {
-	return c.Hold(ctx, q.ID, func(err error) { c.log = append(c.log, fmt.Sprint(name, " ", err)) })
+	return c.Hold(ctx, q.ID, func(err error) { c.note(fmt.Sprint(name, " ", err)) })
 }
 
 func TestHoldAnswersWhenAllWasDelivered(t *testing.T) {
@@ -31,13 +31,13 @@ func TestHoldAnswersWhenAllWasDelivered(t *testing.T) {
 		b.wantErr(b.Send(ctx, before, []byte("x")), broker.ErrSuspended)
 		b.want(c.next(), "m0")
 		b.want(c.Ack(ctx, q.ID, c.did("ack")), nil)
-		b.want(c.log, "[ack]")
+		b.want(c.told(), "[ack]")
 		b.want(c.next(), "m1")
 		b.want(c.Ack(ctx, q.ID, c.did("ack")), nil)
-		b.want(c.log, "[ack ack h1 <nil> h2 <nil>]")
-		b.want(other.log, "[other <nil>]")
+		b.want(c.told(), "[ack ack h1 <nil> h2 <nil>]")
+		b.want(other.told(), "[other <nil>]")
 		b.want(c.hold(q, "h3"), nil) // drained: at once
-		b.want(c.log[4], "h3 <nil>")
+		b.want(c.told()[4], "h3 <nil>")
 		b.wantErr(c.hold(broker.Queue{ID: q.Sender}, "wrong"), store.ErrNotFound)
 	})
 }
@@ -49,7 +49,7 @@ func TestSendLosesTheRaceAgainstHold(t *testing.T) {
 		before, _ := b.Lookup(ctx, store.Sender, q.Sender)
 		b.want(c.hold(q, "h"), nil)
 		b.wantErr(b.Send(ctx, before, []byte("x")), store.ErrChanged)
-		b.want(c.log, "[h <nil>]")
+		b.want(c.told(), "[h <nil>]")
 	})
 }
 
@@ -65,8 +65,8 @@ func TestHoldIsForgottenWithItsConnection(t *testing.T) {
 		b.want(other.Subscribe(ctx, q.ID, func() {}), nil)
 		b.want(other.next(), "m0")
 		b.want(other.Ack(ctx, q.ID, func() {}), nil)
-		b.want(c.log, "[]")
-		b.want(other.log, "[stays <nil>]")
+		b.want(c.told(), "[]")
+		b.want(other.told(), "[stays <nil>]")
 	})
 }
 
@@ -78,10 +78,10 @@ func TestMessagesExpire(t *testing.T) {
 		b.want(c.next(), "m0")
 		b.want(c.hold(q, "h"), nil)
 		pass(59 * time.Minute) // the bubble's clock
-		b.want(c.log, "[]")
+		b.want(c.told(), "[]")
 		pass(3 * time.Minute)
 		synctest.Wait()
-		b.want(c.log, "[h <nil>]")
+		b.want(c.told(), "[h <nil>]")
 		if n, _ := b.st.Len(ctx, q.ID); n != 0 {
 			t.Errorf("%d messages after their time", n)
 		}
@@ -104,7 +104,7 @@ func TestSuspendedQueuesExpire(t *testing.T) {
 		b.wantErr(err, store.ErrNotFound)
 		_, err = b.Lookup(ctx, store.Recipient, kept.ID)
 		b.want(err, nil)
-		b.want(c.log, "[h no such queue again no such queue]")
+		b.want(c.told(), "[h no such queue again no such queue]")
 		b.want(c.next(), "END")
 	})
 }
@@ -192,7 +192,7 @@ func TestDiskTroubleLosesNothing(t *testing.T) {
 		st.set(store.ErrFenced)
 		b.want(c.next(), "END")
 		b.want(c.next(), "")
-		b.want(c.log, "[]")
+		b.want(c.told(), "[]")
 	})
 }
 

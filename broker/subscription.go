@@ -17,7 +17,7 @@ type subscription struct {
 	again   bool // woken meanwhile
 	acking  bool
 	stale   bool // in Broker.stale
-	leaving bool // its own connection is deleting the queue
+	leaving bool // its own connection renews it or deletes the queue
 }
 
 // ready notes that the queue may have a message, unless one is unacknowledged.
@@ -84,6 +84,9 @@ func (b *Broker) unlink(s *subscription) {
 func (b *Broker) end(s *subscription) {
 	c := s.conn
 	b.unlink(s)
+	if s.leaving {
+		return
+	}
 	c.ended = append(c.ended, s.lease.Queue)
 	c.notify()
 }

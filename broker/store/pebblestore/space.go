@@ -28,9 +28,11 @@ const looked = 50 * time.Millisecond
 // n more.
 func (s *space) check(n int, keep uint64) error {
 	spent := s.spent.Add(uint64(n))
-	now := int64(time.Since(s.start)) + int64(looked)
-	if last := s.asked.Load(); last == 0 || now-last > int64(looked) || spent > s.reserve/8 {
-		s.ask(now)
+	last, now := s.asked.Load(), int64(time.Since(s.start))
+	if now-last > int64(looked) || spent > s.reserve/8 {
+		if s.asked.CompareAndSwap(last, now) { // others go by the answer before
+			s.ask()
+		}
 	}
 	if s.free.Load() < keep+uint64(n) {
 		return store.ErrNoSpace
@@ -38,8 +40,7 @@ func (s *space) check(n int, keep uint64) error {
 	return nil
 }
 
-func (s *space) ask(now int64) {
-	s.asked.Store(now)
+func (s *space) ask() {
 	s.spent.Store(0)
 	u, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil { // a file system that doesn't tell is taken to have room

@@ -62,6 +62,7 @@ func Open(dir string, o Options) (*Store, error) {
 		cache:  pebble.NewCache(o.Cache),
 		leases: store.NewLeases(),
 	}
+	s.space.ask()
 	e, err := openEngine(dir, o, s.cache, s.leases)
 	if err != nil {
 		stop()

@@ -1,7 +1,6 @@
 package smpserver
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -99,19 +98,26 @@ func newBench(t testing.TB, o Options, bo broker.Options) *bench {
 type telnet struct {
 	testing.TB
 	net.Conn
+	out chan string
 }
 
 func (b *bench) telnet() *telnet {
 	b.Helper()
 	here, there := net.Pipe()
 	b.accept(there, true)
-	b.Cleanup(func() { here.Close() })
-	return &telnet{b, here}
+	c := &telnet{b, here, make(chan string, 1000)}
+	go func() {
+		for raw := range c.out {
+			c.Conn.Write([]byte(raw))
+		}
+	}()
+	b.Cleanup(func() { close(c.out); here.Close() })
+	return c
 }
 
-// send writes in the background: a pipe has no buffer.
+// send writes in the background, in order: a pipe has no buffer.
 func (c *telnet) send(raw string) *telnet {
-	go c.Conn.Write([]byte(raw))
+	c.out <- raw
 	return c
 }
 
@@ -226,15 +232,13 @@ func TestAQueuesLife(t *testing.T) {
 
 func TestHoldWaitsForTheLastAck(t *testing.T) {
 	b := newBench(t, Options{}, broker.Options{})
-	alice := b.telnet()
+	alice, bob := b.telnet(), b.telnet()
 	rid, sid := alice.create()
 	other, _ := alice.create()
 	for i := range 3 {
-		alice.send(fmt.Sprintf("\n%s\nSEND :m%d\n", sid, i)).want("\n" + sid + "\nOK\n")
-		if i == 0 {
-			alice.want(msg(rid, ":m0"))
-		}
+		bob.send(fmt.Sprintf("\n%s\nSEND :m%d\n", sid, i)).want("\n" + sid + "\nOK\n")
 	}
+	alice.want(msg(rid, ":m0"))
 	hold, ack := sign(t, keys()[1], rid+"\nHOLD"), sign(t, keys()[1], rid+"\nACK")
 	alice.send(hold).silent()
 	alice.does(other, "HOLD", "OK") // another queue doesn't wait
@@ -248,7 +252,7 @@ func TestHoldWaitsForTheLastAck(t *testing.T) {
 	alice.does(rid, "HOLD", "OK")
 	alice.does(rid, "SUB", "OK")
 	alice.does(rid, "ACK", "ERR PROHIBITED")
-	alice.send("\n" + sid + "\nSEND :no\n").want("\n" + sid + "\nERR AUTH\n")
+	bob.send("\n" + sid + "\nSEND :no\n").want("\n" + sid + "\nERR AUTH\n")
 	alice.does(rid, "DEL", "OK")
 }
 
@@ -325,14 +329,14 @@ func TestErrors(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	b := newBench(t, Options{}, broker.Options{Quota: 2, Subscriptions: 1})
-	c := b.telnet()
+	c, bob := b.telnet(), b.telnet()
 	rid, sid := c.create()
 	send := "\n" + sid + "\nSEND :x\n"
-	c.send(send).want("\n" + sid + "\nOK\n").want(msg(rid, ":x"))
-	c.send(send).want("\n" + sid + "\nOK\n")
-	c.send(send).want("\n" + sid + "\nERR QUOTA\n")
-	c.does(rid, "ACK", "OK").want(msg(rid, ":x"))
-	c.send(send).want("\n" + sid + "\nOK\n")
+	bob.send(send).want("\n" + sid + "\nOK\n")
+	bob.send(send).want("\n" + sid + "\nOK\n")
+	bob.send(send).want("\n" + sid + "\nERR QUOTA\n")
+	c.want(msg(rid, ":x")).does(rid, "ACK", "OK").want(msg(rid, ":x"))
+	bob.send(send).want("\n" + sid + "\nOK\n")
 	c.send("\n\nCONN " + spki(t, keys()[1]) + "\n").want("\n\nERR QUOTA\n")
 }
 
@@ -351,7 +355,8 @@ func TestNothingIsKeptAfterAck(t *testing.T) {
 	b := newBench(t, Options{}, broker.Options{})
 	c := b.telnet()
 	rid, sid := c.create()
-	c.send("\n" + sid + "\nSEND :secret\n").want("\n" + sid + "\nOK\n").want(msg(rid, ":secret"))
+	b.telnet().send("\n" + sid + "\nSEND :secret\n").want("\n" + sid + "\nOK\n")
+	c.want(msg(rid, ":secret"))
 	c.does(rid, "ACK", "OK")
 	if n, err := b.st.Len(t.Context(), storeID(t, rid)); n != 0 || err != nil {
 		t.Errorf("%d messages, %v", n, err)
@@ -361,5 +366,3 @@ func TestNothingIsKeptAfterAck(t *testing.T) {
 		t.Error("the queue is still there")
 	}
 }
-
-var _ = bytes.Equal
