@@ -200,6 +200,16 @@ func TestRestoredCopy(t *testing.T) {
 	refused(t, b, sealTo(t, &restored, 6), ErrForked)
 	send(t, b, a, 7)
 
+	// And with one that goes on in a chain whose end the peer knows.
+	send(t, a, b, 12)
+	restored.Bucket = a.Bucket.Clone()
+	restored.Conversation.State = restored.Bucket
+	openAs(t, b, sealTo(t, a, 8), 8)
+	_ = sealTo(t, &restored, 8)
+	send(t, b, a, 9)
+	send(t, a, b, 10)
+	refused(t, b, sealTo(t, &restored, 11), ErrForked)
+
 	// A relay can't raise that alarm: it can't make any header.
 	for i := range first {
 		if i%97 == 0 && i > 0 {
