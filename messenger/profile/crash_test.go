@@ -20,6 +20,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, commitForever(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(lockDir); dir != "" {
+		_, err := TryLock(dir)
+		fmt.Println(err)
+		bufio.NewReader(os.Stdin).ReadString('\n')
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
