@@ -130,12 +130,14 @@ func (c *Client) Watch(ctx context.Context, changed func(messenger.Change) error
 // follow makes a request that streams, and gives what comes to take, on the
 // caller's goroutine, until the request, ctx or take ends it.
 func (c *Client) follow(ctx context.Context, method string, params any, take func(*frame) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+	// The request ends only between two calls of take: an answer that take gives
+	// reaches the other side before the word that we stop.
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	queue := make(chan *frame, backlog)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- c.stream(ctx, method, params, nil, func(f *frame) {
+		ended <- c.stream(inner, method, params, nil, func(f *frame) {
 			select {
 			case queue <- f:
 			default:
@@ -144,7 +146,13 @@ func (c *Client) follow(ctx context.Context, method string, params any, take fun
 		})
 	}()
 	for {
+		if ctx.Err() != nil {
+			cancel(context.Cause(ctx))
+			<-ended
+			return context.Cause(ctx)
+		}
 		select {
+		case <-ctx.Done():
 		case f := <-queue:
 			if err := take(f); err != nil {
 				cancel(err)

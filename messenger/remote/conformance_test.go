@@ -226,6 +226,10 @@ func TestAPIListen(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || !reflect.DeepEqual(got, []string{"3"}) {
 			t.Errorf("listened again: %q, %v", got, err)
 		}
+		// It was shown, although the listener ended meanwhile.
+		if m, err := f.Wait(t.Context(), f.messages[4].ID, messenger.Shown); err != nil || m.Text != "3" {
+			t.Errorf("%+v, %v", m, err)
+		}
 		if m, _ := f.Message(t.Context(), other.ID); m.State != messenger.Received {
 			t.Errorf("a message of another contact is %s", m.State)
 		}

@@ -38,6 +38,7 @@ var sentinels = []struct {
 	{"no-relay", messenger.ErrNoRelay},
 	{"state", messenger.ErrState},
 	{"too-long", messenger.ErrTooLong},
+	{"closed", messenger.ErrClosed},
 	{"cancelled", context.Canceled},
 	{"deadline", context.DeadlineExceeded},
 	{"closing", ErrClosing},

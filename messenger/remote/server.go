@@ -333,6 +333,13 @@ func (r *request) show(ctx context.Context, m messenger.Message) error {
 	case <-timer.C:
 		return fmt.Errorf("%w: a message was not shown within %v", ErrSlow, showTimeout)
 	case <-ctx.Done():
+		select {
+		case f := <-c: // it was shown first
+			if f.Error == nil {
+				return nil
+			}
+		default:
+		}
 		return context.Cause(ctx)
 	}
 }

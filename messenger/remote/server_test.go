@@ -179,12 +179,13 @@ func TestWatcherThatDoesNotKeepUp(t *testing.T) {
 		})
 	}()
 	go func() {
-		for i := 0; t.Context().Err() == nil && i < 5*backlog; i++ {
+		for i := 0; t.Context().Err() == nil && i < 5*backlog; {
 			f.mu.Lock()
 			watched := len(f.watchers) > 0
 			f.mu.Unlock()
 			if watched {
 				f.deliver("bob", "x")
+				i++
 			}
 		}
 	}()
