@@ -1,0 +1,186 @@
+package server
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// DefaultListen is where encrypted connections are accepted if no address at all
+// is given.
+const DefaultListen = "127.0.0.1:5223"
+
+// A Config is all settings of a relay. The zero value of a field means its
+// default, which [Defaults] and [Example] show. Example also says what each is.
+type Config struct {
+	Data            string `toml:"data"`
+	Host            string `toml:"host"`
+	SMP2020         string `toml:"smp2020"`
+	SMP2020Plain    string `toml:"smp2020_plain"`
+	SMP2020Creators string `toml:"smp2020_creators"`
+	MemoryLimit     Size   `toml:"memory_limit"`
+
+	Queues Queues `toml:"queues"`
+	Limits Limits `toml:"limits"`
+	Store  Store  `toml:"store"`
+}
+
+// Queues says what a queue holds and for how long.
+type Queues struct {
+	Quota        int      `toml:"quota"`
+	MessageTTL   Duration `toml:"message_ttl"`
+	SuspendedTTL Duration `toml:"suspended_ttl"`
+	Sweep        Duration `toml:"sweep"`
+}
+
+// Limits bounds what clients can make the relay hold.
+type Limits struct {
+	Connections       int      `toml:"connections"`
+	PlainConnections  int      `toml:"plain_connections"`
+	Handshakes        int      `toml:"handshakes"`
+	HandshakesPerHost int      `toml:"handshakes_per_host"`
+	Subscriptions     int      `toml:"subscriptions"`
+	Memory            Size     `toml:"memory"`
+	Handshake         Duration `toml:"handshake"`
+	Block             Duration `toml:"block"`
+	Write             Duration `toml:"write"`
+	Idle              Duration `toml:"idle"`
+}
+
+// Store tunes the embedded store.
+type Store struct {
+	MemTable Size     `toml:"memtable"`
+	Cache    Size     `toml:"cache"`
+	Reserve  Size     `toml:"reserve"`
+	Scrub    Duration `toml:"scrub"`
+}
+
+// Example is a configuration file with every setting, its default and what it
+// does.
+//
+//go:embed example.toml
+var Example string
+
+// Defaults returns the configuration that Example is.
+func Defaults() Config {
+	c, err := ParseConfig(Example)
+	if err != nil {
+		panic(err) // the tests parse it
+	}
+	return c
+}
+
+// ErrConfig is at the root of all errors that a better configuration avoids.
+var ErrConfig = errors.New("bad configuration")
+
+// ReadConfig reads a configuration file.
+func ReadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	c, err := ParseConfig(string(b))
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// ParseConfig parses TOML. A key that it doesn't know is an error.
+func ParseConfig(text string) (Config, error) {
+	var c Config
+	md, err := toml.Decode(text, &c)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		return Config{}, fmt.Errorf("%w: there is no setting %q; 'parleyd config' lists them", ErrConfig, unknown[0].String())
+	}
+	return c, nil
+}
+
+// check reports what is wrong with c before anything is touched.
+func (c *Config) check() error {
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrConfig}, a...)...)
+	}
+	if c.Data == "" {
+		return bad("no data folder is given (--data DIR)")
+	}
+	for _, a := range []struct{ name, addr string }{{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}} {
+		if a.addr == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(a.addr); err != nil || port == "" {
+			return bad("%s: %q is not HOST:PORT", a.name, a.addr)
+		}
+	}
+	for name, n := range map[string]int64{
+		"queues.quota": int64(c.Queues.Quota), "queues.message_ttl": int64(c.Queues.MessageTTL),
+		"queues.suspended_ttl": int64(c.Queues.SuspendedTTL), "queues.sweep": int64(c.Queues.Sweep),
+		"limits.connections": int64(c.Limits.Connections), "limits.plain_connections": int64(c.Limits.PlainConnections),
+		"limits.handshakes": int64(c.Limits.Handshakes), "limits.handshakes_per_host": int64(c.Limits.HandshakesPerHost),
+		"limits.subscriptions": int64(c.Limits.Subscriptions), "limits.memory": int64(c.Limits.Memory),
+		"limits.handshake": int64(c.Limits.Handshake), "limits.block": int64(c.Limits.Block),
+		"limits.write": int64(c.Limits.Write), "limits.idle": int64(c.Limits.Idle),
+		"store.memtable": int64(c.Store.MemTable), "store.cache": int64(c.Store.Cache),
+		"store.reserve": int64(c.Store.Reserve), "store.scrub": int64(c.Store.Scrub), "memory_limit": int64(c.MemoryLimit),
+	} {
+		if n < 0 {
+			return bad("%s must not be negative", name)
+		}
+	}
+	return nil
+}
+
+// A Duration is a time.Duration that is written as Go does ("1h30m"), or in days
+// ("21d").
+type Duration time.Duration
+
+func (d *Duration) UnmarshalText(b []byte) error {
+	if days, ok := strings.CutSuffix(string(b), "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil || n > 36500 {
+			return fmt.Errorf("%q is not a number of days", b)
+		}
+		*d = Duration(n) * Duration(24*time.Hour)
+		return nil
+	}
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 30s, 10m, 12h or 21d", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// A Size is a number of bytes, written with KiB, MiB, GiB or plain.
+type Size int64
+
+var units = []struct {
+	suffix string
+	bytes  int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+func (s *Size) UnmarshalText(b []byte) error {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(string(b), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > (1<<50)/u.bytes {
+			break
+		}
+		*s = Size(n * u.bytes)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size such as 64MiB", b)
+}

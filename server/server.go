@@ -1,0 +1,137 @@
+// Package server is one relay process: its configuration, its data folder, its
+// listeners, its life. It puts the embedded store, the broker and the fronts
+// together, and links nothing that could open a message.
+//
+// Operating it is described in docs/parleyd.md.
+package server
+
+import (
+	"context"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"parley/broker"
+	"parley/broker/store/pebblestore"
+	smpserver "parley/carrier/smp/server"
+)
+
+// ErrListen says that an address cannot be listened on.
+var ErrListen = errors.New("cannot listen")
+
+// drainTime is how long Shutdown waits for commands under way, so that a stop
+// takes at most 5 s with the store's close.
+const drainTime = 4 * time.Second
+
+// A Server is a running relay.
+type Server struct {
+	log       *slog.Logger
+	lock      io.Closer
+	broker    *broker.Broker
+	front     *smpserver.Server
+	addresses []string
+	failed    chan error
+	serving   sync.WaitGroup
+	once      sync.Once
+	err       error
+}
+
+// Start starts a relay. When it returns, the addresses accept connections. The
+// errors are [ErrConfig], [ErrLocked], [ErrListen], or trouble with the data
+// folder. The log gets what the operator must know of the machine and nothing
+// of clients: no connection, command, ID or address, on any level.
+func Start(cfg Config, log *slog.Logger) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	creators, err := readCreators(cfg.SMP2020Creators)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
+	}
+	lock, err := openData(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{log: log, lock: lock, failed: make(chan error, 2)}
+	trouble := newTrouble(log)
+	key, err := transportKey(cfg.Data)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	st, err := pebblestore.Open(filepath.Join(cfg.Data, queueName), pebblestore.Options{
+		MemTable: int(cfg.Store.MemTable), Cache: int64(cfg.Store.Cache), Reserve: uint64(cfg.Store.Reserve),
+		ScrubEvery: time.Duration(cfg.Store.Scrub),
+		Report:     func(err error) { trouble.report("the store", err) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.broker = broker.New(st, broker.Options{
+		Quota: cfg.Queues.Quota, MessageTTL: time.Duration(cfg.Queues.MessageTTL),
+		SuspendedTTL: time.Duration(cfg.Queues.SuspendedTTL), SweepEvery: time.Duration(cfg.Queues.Sweep),
+		Subscriptions: cfg.Limits.Subscriptions, Trouble: trouble.report,
+	})
+	s.front, err = smpserver.New(s.broker, key, smpserver.Options{
+		Creators: creators,
+		MaxConns: cfg.Limits.Connections, MaxPlain: cfg.Limits.PlainConnections,
+		MaxHandshakes: cfg.Limits.Handshakes, MaxPerHost: cfg.Limits.HandshakesPerHost,
+		HandshakeTimeout: time.Duration(cfg.Limits.Handshake), IdleTimeout: time.Duration(cfg.Limits.Idle),
+		BlockTimeout: time.Duration(cfg.Limits.Block), WriteTimeout: time.Duration(cfg.Limits.Write),
+		Memory: int64(cfg.Limits.Memory), Trouble: trouble.report,
+	})
+	if err == nil {
+		err = s.listen(&cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.broker.Close(), lock.Close())
+	}
+	return s, nil
+}
+
+func readCreators(path string) ([]*rsa.PublicKey, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: creators' keys: %w", ErrConfig, err)
+	}
+	defer f.Close()
+	keys, err := smpserver.ParseCreators(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: creators' keys: %s: %w", ErrConfig, path, err)
+	}
+	return keys, nil
+}
+
+// Addresses returns where clients reach the relay, one smp2020://KEYHASH@HOST:PORT
+// or smp2020-plain://HOST:PORT for each listener.
+func (s *Server) Addresses() []string { return append([]string(nil), s.addresses...) }
+
+// Failed yields an error if a listener fails; then Shutdown is all that is left.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Shutdown stops accepting, answers what was received, closes all connections
+// and then the store. It takes at most about 5 s, less if ctx ends before. It
+// may be repeated.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, drainTime)
+		defer cancel()
+		// Cutting off those who don't read is part of the plan, no error.
+		_ = s.front.Shutdown(ctx)
+		s.serving.Wait()
+		s.err = errors.Join(s.broker.Close(), s.lock.Close())
+	})
+	return s.err
+}
