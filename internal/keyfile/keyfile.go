@@ -28,17 +28,21 @@ var (
 // Read returns the whole file. It refuses what is not a regular file, what is
 // longer than MaxSize, and what group or others have any right to ([ErrExposed]).
 func Read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
+	// Looked at before it is opened, which would wait for ever on a pipe, and after.
+	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err = f.Stat(); err != nil {
+		return nil, err
 	}
 	if perm := st.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
 		return nil, fmt.Errorf("%s: %w (mode %04o): if nobody has copied it, run: chmod 600 %s", path, ErrExposed, perm, path)

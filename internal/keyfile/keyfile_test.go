@@ -1,3 +1,5 @@
+//go:build unix
+
 package keyfile
 
 import (
@@ -128,6 +130,13 @@ func TestReadRefuses(t *testing.T) {
 	}
 	if _, err := Read(dir); !errors.Is(err, ErrFormat) {
 		t.Errorf("a directory: %v", err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(pipe); !errors.Is(err, ErrFormat) {
+		t.Errorf("a pipe: %v", err)
 	}
 	big := filepath.Join(dir, "big")
 	if err := Create(big, make([]byte, MaxSize+1)); err != nil {
