@@ -22,8 +22,15 @@ func (m *Messenger) Resend(ctx context.Context, id string) (msg Message, err err
 		switch msg.State {
 		case Queued:
 			err = t.hasten(msg.Seq)
-		case Failed, Canceled, AtRelay:
-			err = t.again(msg)
+		case AtRelay:
+			// Copies that wait for other relays stay in their places.
+			if err = t.hasten(msg.Seq); err == nil {
+				err = t.again(msg)
+			}
+		case Failed, Canceled:
+			if err = t.again(msg); err == nil {
+				err = t.exec("UPDATE timeline SET state = ?, error = '' WHERE seq = ?", Queued, msg.Seq)
+			}
 		default:
 			err = fmt.Errorf("%w: the message is on the peer's device already", ErrState)
 		}
@@ -78,7 +85,8 @@ func (t *tx) again(msg Message) error {
 	if err != nil {
 		return err
 	}
-	if err := t.withdraw(msg.Seq); err != nil {
+	// Not twice: a second Resend changes nothing while the first one waits.
+	if err := t.exec("DELETE FROM intents WHERE message = ? AND kind = 'message'", msg.Seq); err != nil {
 		return err
 	}
 	number, err := hex.DecodeString(msg.ID)
@@ -91,7 +99,7 @@ func (t *tx) again(msg Message) error {
 		}
 	}
 	t.changed(msg.Seq)
-	return t.exec("UPDATE timeline SET state = ?, error = '' WHERE seq = ?", Queued, msg.Seq)
+	return nil
 }
 
 // withdraw takes everything that a message still has to send out of the way.
