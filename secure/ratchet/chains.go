@@ -153,7 +153,7 @@ func (s *agreed) bound(state parley.Bucket) error {
 		}
 		turn := oldest[0][len(chainKey):]
 		missing := first(state, skipKey+turn, MaxSkipped+MaxSkip)
-		opened := first(state, digestKey+turn, MaxDigests+1)
+		opened := first(state, digestKey+turn, MaxDigests+digestSlack+1)
 		for _, k := range append(append(oldest, missing...), opened...) {
 			state.Delete(k)
 		}
@@ -162,7 +162,7 @@ func (s *agreed) bound(state parley.Bucket) error {
 		s.dropped += uint64(len(missing))
 		s.digests -= uint32(len(opened))
 	}
-	if s.digests > MaxDigests {
+	if s.digests > MaxDigests+digestSlack {
 		for _, k := range first(state, digestKey, int(s.digests-MaxDigests)) {
 			state.Delete(k)
 			s.digests--

@@ -33,8 +33,10 @@ const (
 	// trial decryptions of one packet is one more.
 	MaxChains = 32
 	// MaxDigests is for how many opened packets a line can tell a repetition from
-	// another packet with the same counter.
-	MaxDigests = 512
+	// another packet with the same counter, at least; up to digestSlack more until
+	// the oldest are dropped together.
+	MaxDigests  = 512
+	digestSlack = 64
 )
 
 // The first byte of everything: version 1 in the high four bits, kind in the low.
@@ -118,6 +120,10 @@ const (
 // has a copy. It wraps [parley.ErrForged]: the later packet is dropped. The line
 // wants a new handshake; see [Transport.Reset].
 var ErrForked = fmt.Errorf("ratchet: the peer's state was copied or restored: agree anew: %w", parley.ErrForged)
+
+// ErrDropped says that the packet comes too late: so many were missing that its
+// key was dropped, unless it was opened long before. It wraps [parley.ErrSeen].
+var ErrDropped = fmt.Errorf("ratchet: too late, its key was dropped, or long opened: %w", parley.ErrSeen)
 
 func malformed(format string, a ...any) error {
 	return fmt.Errorf("ratchet: %w: %s", parley.ErrMalformed, fmt.Sprintf(format, a...))

@@ -226,11 +226,11 @@ func (s *agreed) messageKey(state parley.Bucket, c *chain, n uint32, digest [32]
 		s.skipped--
 		return [32]byte(k), nil
 	}
-	if d := state.Get(messageKey(digestKey, c.turn, n)); d != nil && string(d) != string(digest[:16]) {
+	switch d := state.Get(messageKey(digestKey, c.turn, n)); {
+	case d != nil && string(d) != string(digest[:16]):
 		return key, ErrForked
-	}
-	if n < c.floor {
-		return key, fmt.Errorf("ratchet: opened before, or too late and its key was dropped: %w", parley.ErrSeen)
+	case d == nil && n < c.floor:
+		return key, ErrDropped
 	}
 	return key, fmt.Errorf("ratchet: %w", parley.ErrSeen)
 }
