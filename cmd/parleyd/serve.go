@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"parley/server"
+)
+
+// gcPercent is how much garbage the process gathers before it collects, unless
+// GOGC says otherwise: it holds many small connections, and memory is what
+// bounds their number.
+const gcPercent = 50
+
+type serveCmd struct {
+	Config          string       `type:"path" placeholder:"FILE" help:"Configuration file (TOML); flags override it. 'parleyd config' prints one."`
+	Data            string       `type:"path" placeholder:"DIR" help:"Folder of the relay's key and queues; made at the first start."`
+	SMP2020         string       `name:"smp2020" placeholder:"HOST:PORT" help:"Accept encrypted SMP-2020 connections here; 127.0.0.1:5223 if no address is given."`
+	SMP2020Plain    string       `name:"smp2020-plain" placeholder:"HOST:PORT" help:"Accept plain ones here, for telnet: a loopback address."`
+	SMP2020Creators string       `name:"smp2020-creators" type:"path" placeholder:"FILE" help:"Public keys of those who may create queues; without it everybody may."`
+	Host            string       `placeholder:"NAME" help:"Host name or IP address in the printed addresses."`
+	MemoryLimit     *server.Size `name:"memory-limit" placeholder:"SIZE" help:"What the process should need at most, e.g. 512MiB."`
+}
+
+func (s *serveCmd) Run(out io.Writer, log *slog.Logger) error {
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	// From here on a signal ends the relay in order, also while it starts.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	relay, err := server.Start(cfg, log)
+	if err != nil {
+		return err
+	}
+	for _, a := range relay.Addresses() {
+		if _, err := fmt.Fprintln(out, a); err != nil {
+			relay.Shutdown(context.Background())
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-relay.Failed():
+	}
+	stop() // a second signal ends it at once
+	if e := relay.Shutdown(context.Background()); err == nil {
+		err = e
+	}
+	return err
+}
+
+// config reads the file, if any, and lets the flags override it.
+func (s *serveCmd) config() (server.Config, error) {
+	var cfg server.Config
+	if s.Config != "" {
+		var err error
+		if cfg, err = server.ReadConfig(s.Config); err != nil {
+			return cfg, err
+		}
+	}
+	for _, f := range []struct {
+		to   *string
+		flag string
+	}{
+		{&cfg.Data, s.Data}, {&cfg.SMP2020, s.SMP2020}, {&cfg.SMP2020Plain, s.SMP2020Plain},
+		{&cfg.SMP2020Creators, s.SMP2020Creators}, {&cfg.Host, s.Host},
+	} {
+		if f.flag != "" {
+			*f.to = f.flag
+		}
+	}
+	if s.MemoryLimit != nil {
+		cfg.MemoryLimit = *s.MemoryLimit
+	}
+	return cfg, nil
+}
