@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/zalando/go-keyring"
 )
 
@@ -433,6 +434,46 @@ func TestTx(t *testing.T) {
 		t.Error(err)
 	}
 	if got := notes(t, p); got != "d" {
+		t.Error(got)
+	}
+}
+
+// TestFull: a commit for which there is no room fails wholly, and the profile
+// goes on.
+func TestFull(t *testing.T) {
+	p, _ := newProfile(t)
+	note(t, p, "before")
+	with(t, p, 1, func(b *Bucket) { b.Put("n", []byte("before")) })
+	limit := func(pages int) {
+		t.Helper()
+		if _, err := p.writer.ExecContext(t.Context(), fmt.Sprint("PRAGMA max_page_count = ", pages)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1) // as many as there are
+	err := p.Tx(t.Context(), func(tx *Tx) error {
+		b, err := tx.Bucket(1)
+		if err != nil {
+			return err
+		}
+		b.Put("n", []byte("after"))
+		if err := b.Flush(); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(t.Context(), "INSERT INTO notes (text) VALUES (?)", strings.Repeat("x", 100_000))
+		return err
+	})
+	if !errors.Is(err, sqlite3.FULL) {
+		t.Fatal(err)
+	}
+	if got := notes(t, p) + contents(t, p, 1); got != "beforen=before" {
+		t.Error(got)
+	}
+	limit(1 << 30)
+	note(t, p, "after")
+	with(t, p, 1, func(b *Bucket) { b.Put("n", []byte("after")) })
+	p = reopen(t, p)
+	if got := notes(t, p) + contents(t, p, 1); got != "before,aftern=after" {
 		t.Error(got)
 	}
 }
