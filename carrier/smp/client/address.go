@@ -109,7 +109,7 @@ const (
 
 // AppendBinary appends the short form that goes into an invitation: flags 1, key
 // hash 32 (not when plain), port 2, host length 1, host, SID length 1, SID, key
-// length 2, modulus. It ends by itself. 307 bytes and the host with a 2048-bit key.
+// length 2, modulus. It ends by itself. With a 2048-bit key: 311 bytes and the host.
 func (m Mailbox) AppendBinary(dst []byte) ([]byte, error) {
 	id, n := m.Sender.Bytes(), m.EK.N.Bytes()
 	if len(m.Server.Host) > 255 {

@@ -39,6 +39,9 @@ func (c *Client) Claim(ctx context.Context, at parley.Address) (parley.Endpoint,
 	if err != nil {
 		return parley.Endpoint{}, err
 	}
+	if srv.Plain && !srv.Loopback() {
+		return parley.Endpoint{}, ErrPlain
+	}
 	rk, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return parley.Endpoint{}, err
@@ -110,32 +113,60 @@ func (c *Client) Secure(ctx context.Context, at parley.Endpoint, bind []byte) er
 	if _, err := smp.ParseKey(bind); err != nil {
 		return fmt.Errorf("%w: %w", parley.ErrRefused, err)
 	}
-	return c.recipientCommand(ctx, at, smp.Transmission{Verb: smp.KEY, Key: bind})
+	return c.command(ctx, at, smp.Transmission{Verb: smp.KEY, Key: bind})
 }
 
-// Suspend closes a mailbox to everybody (HOLD), and returns when all its messages have
-// been delivered: so Receive must be under way, or ctx have an end. It may be repeated.
+// Suspend closes a mailbox to everybody (HOLD), and returns when all its messages
+// have been delivered: so Receive must be under way, or ctx have an end. It may
+// be repeated. It uses a connection of its own: replies come in order, and SUB's
+// would wait behind HOLD's.
 func (c *Client) Suspend(ctx context.Context, at parley.Endpoint) error {
-	return c.recipientCommand(ctx, at, smp.Transmission{Verb: smp.HOLD})
+	r, t, err := recipientCommand(at, smp.Transmission{Verb: smp.HOLD})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	conn, err := Dial(ctx, r.server, c.o, nil)
+	if err != nil {
+		return offline(err)
+	}
+	defer conn.Close()
+	reply, err := conn.Do(ctx, &t)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return offline(err)
+	case reply.Verb == smp.ERR:
+		return fmt.Errorf("HOLD at %s: %w", r.server, refusal(reply.Code))
+	}
+	return nil
 }
 
 // Delete deletes a mailbox and the messages in it (DEL). When it is gone already, the
 // relay can only say what it says to strangers: [parley.ErrDenied].
 func (c *Client) Delete(ctx context.Context, at parley.Endpoint) error {
-	return c.recipientCommand(ctx, at, smp.Transmission{Verb: smp.DEL})
+	return c.command(ctx, at, smp.Transmission{Verb: smp.DEL})
 }
 
-func (c *Client) recipientCommand(ctx context.Context, at parley.Endpoint, t smp.Transmission) error {
-	r, err := parseRecipient(at)
+func (c *Client) command(ctx context.Context, at parley.Endpoint, t smp.Transmission) error {
+	r, t, err := recipientCommand(at, t)
 	if err != nil {
-		return err
-	}
-	t.ID = r.rid
-	if err := t.Sign(r.rk); err != nil {
 		return err
 	}
 	if _, err := c.link(r.server).do(ctx, &t, true); err != nil {
 		return fmt.Errorf("%s at %s: %w", t.Verb, r.server, err)
 	}
 	return nil
+}
+
+func recipientCommand(at parley.Endpoint, t smp.Transmission) (*recipient, smp.Transmission, error) {
+	r, err := parseRecipient(at)
+	if err != nil {
+		return nil, t, err
+	}
+	t.ID = r.rid
+	return r, t, t.Sign(r.rk)
 }

@@ -33,12 +33,8 @@ func (l *link) do(ctx context.Context, t *smp.Transmission, urgent bool) (Reply,
 	if err != nil {
 		return Reply{}, offline(err)
 	}
-	wait := ctx
-	if t.Verb != smp.HOLD { // which waits for the mailbox to run empty
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, l.c.o.ReplyTimeout)
-		defer cancel()
-	}
+	wait, cancel := context.WithTimeout(ctx, l.c.o.ReplyTimeout)
+	defer cancel()
 	r, err := conn.Do(wait, t)
 	switch {
 	case err == nil:
@@ -130,6 +126,9 @@ func (l *link) run() {
 			return
 		}
 		l.lost(err)
+		if ctx.Err() != nil {
+			err = nil // we close
+		}
 		l.state(false, err)
 		if l.leave() {
 			return
