@@ -36,7 +36,7 @@ func (f CarrierFixture) other() parley.Carrier {
 }
 
 // carrierPatience bounds each wait of the suite.
-const carrierPatience = 20 * time.Second
+const carrierPatience = time.Minute
 
 // Carrier is the conformance suite of carriers. If the carrier is a
 // [parley.Binder], securing is tested too. Each test gets a fixture of its own.

@@ -125,7 +125,7 @@ func FuzzBinary(f *testing.F) {
 }
 
 func FuzzSecret(f *testing.F) {
-	f.Add(withKey(f, "smp2020-plain://127.0.0.1:1").Secret)
+	f.Add(withKey(f, "smp2020-plain://127.0.0.1:1", sid(f)).Secret)
 	f.Add([]byte(`{"v":1,"server":"smp2020-plain://127.0.0.1:1","sid":"AAAA","sk":"","ekpub":""}`))
 	c := smpclient.New(smpclient.Options{})
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -13,6 +13,7 @@ import (
 	"parley"
 	"parley/broker"
 	"parley/carrier/smp"
+	smpclient "parley/carrier/smp/client"
 	smpserver "parley/carrier/smp/server"
 )
 
@@ -134,26 +135,32 @@ func TestBatches(t *testing.T) {
 		return counted{nc, conns[len(conns)-1]}, nil
 	}
 	ctx, c := withTimeout(t), newClient(t, o)
-	var at, to []parley.Endpoint
-	for range boxes {
-		e := must(c.Claim(ctx, r.address()))(t)
-		at, to = append(at, e), append(to, must(c.Join(ctx, e.Address))(t))
-	}
+	srv := must(smp.ParseServer(string(r.address())))(t)
+	raw := must(smpclient.Dial(ctx, srv, quick, nil))(t)
+	defer func() { raw.Close() }()
+	create := smp.Transmission{Verb: smp.CONN, Key: must(smp.MarshalKey(&relayKey().PublicKey))(t)}
+	var sids []smp.ID
 	var got []<-chan parley.Delivery
-	for _, e := range at { // each with a Receive of its own
-		ch, _ := receive(t, c, e)
+	for range boxes { // each with a Receive of its own
+		rep := must(raw.Do(ctx, &create))(t)
+		sids = append(sids, rep.Sender)
+		ch, _ := receive(t, c, withKey(t, r.address(), rep.Recipient))
 		got = append(got, ch)
 	}
-	other := newClient(t, quick)
+	for !<-up {
+	}
 	r.stop()
 	for <-up {
 	}
 	r.start()
 	for !<-up {
 	}
-	for i := range to {
-		if err := other.Confirm(ctx, to[i], []byte("x")); err != nil {
-			t.Fatal(err)
+	raw.Close()
+	raw = must(smpclient.Dial(ctx, srv, quick, nil))(t)
+	body := must(sealFor(t, []byte("\nx\n")))(t)
+	for i, sid := range sids {
+		if rep, err := raw.Do(ctx, &smp.Transmission{ID: sid, Verb: smp.SEND, Body: body}); err != nil || rep.Err() != nil {
+			t.Fatal(rep, err)
 		}
 		next(t, ctx, got[i])
 	}

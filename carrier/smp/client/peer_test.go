@@ -90,12 +90,12 @@ func TestBackoff(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		peer func(p *peer)
-		most int // attempts in an hour
-		soon time.Duration
+		most int              // attempts in an hour
+		soon [2]time.Duration // the second one
 		err  func(error) bool
 	}{
-		{"out of reach", func(p *peer) { p.refuse = true }, 130, time.Second, func(err error) bool { return errors.Is(err, parley.ErrOffline) }},
-		{"another key", nil, 130, 2 * time.Minute, func(err error) bool {
+		{"out of reach", func(p *peer) { p.refuse = true }, 130, [2]time.Duration{1, time.Second}, func(err error) bool { return errors.Is(err, parley.ErrOffline) }},
+		{"another key", nil, 130, [2]time.Duration{30 * time.Second, 2 * time.Minute}, func(err error) bool {
 			var k *smpclient.ServerKeyError
 			return errors.As(err, &k) && errors.Is(err, parley.ErrOffline) && errors.Is(err, smp.ErrServerKey)
 		}},
@@ -117,7 +117,7 @@ func TestBackoff(t *testing.T) {
 				} else {
 					at = parley.Address(smp.Server{Host: "relay.example", Port: 5223, KeyHash: smp.KeyHash{1}}.String())
 				}
-				in := endpointAt(t, at)
+				in := withKey(t, at, rid(t))
 				ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 				defer cancel()
 				err := cl.Receive(ctx, []parley.Endpoint{in}, nil)
@@ -128,7 +128,7 @@ func TestBackoff(t *testing.T) {
 				if len(d) < 30 || len(d) > c.most || states < len(d)-1 {
 					t.Errorf("%d attempts in an hour, %d told", len(d), states)
 				}
-				if wait := d[1].Sub(d[0]); wait > c.soon || wait == 0 {
+				if wait := d[1].Sub(d[0]); wait > c.soon[1] || wait < c.soon[0] {
 					t.Errorf("the second attempt after %v", wait)
 				}
 				// A Send meanwhile says why at once, and does not dial by itself.
@@ -146,18 +146,6 @@ func TestBackoff(t *testing.T) {
 func mailboxAt(t testing.TB, at parley.Address) parley.Address {
 	srv := must(smp.ParseServer(string(at)))(t)
 	return smpclient.Mailbox{Server: srv, Sender: sid(t), EK: &relayKey().PublicKey}.Address()
-}
-
-// endpointAt makes a receiving endpoint by claiming it from a peer that agrees.
-func endpointAt(t *testing.T, at parley.Address) parley.Endpoint {
-	t.Helper()
-	p := newPeer(t, func(c *smp.Conn, tr smp.Transmission) { c.Send(ids(t)) })
-	c := smpclient.New(smpclient.Options{Dial: p.dial})
-	e := must(c.Claim(context.Background(), p.address()))(t)
-	c.Close()
-	p.wg.Wait()
-	e.Secret = replaceServer(t, e.Secret, p.address(), at)
-	return e
 }
 
 // A relay that falls silent is found out, and left.
@@ -190,17 +178,16 @@ func TestSilentRelay(t *testing.T) {
 		}
 		out := must(c.Join(context.Background(), in.Address))(t)
 		silent = true
+		<-time.After(2 * time.Minute)
+		if n := len(p.dialed()); n < 2 {
+			t.Error("the silent relay was not left")
+		}
 		start := time.Now()
 		if _, err := c.Send(context.Background(), out, []byte("x")); !errors.Is(err, parley.ErrOffline) {
 			t.Errorf("Send to a silent relay: %v", err)
 		}
 		if d := time.Since(start); d > 31*time.Second {
 			t.Errorf("it took %v to find out", d)
-		}
-		<-time.After(2 * time.Minute)
-		n := len(p.dialed())
-		if n < 2 {
-			t.Error("the silent relay was not left")
 		}
 		silent = false
 		<-time.After(5 * time.Minute)
@@ -252,26 +239,68 @@ func TestLinger(t *testing.T) {
 // message that came before SUB was answered: the one after it could be lost.
 func TestNoStrayAck(t *testing.T) {
 	var acks, subs int
-	sealed := must(sealFor(t, []byte("\nhello\n")))(t)
-	msg := func() *smp.Transmission { return &smp.Transmission{ID: rid(t), Verb: smp.MSG, Body: sealed} }
-	ok := func() *smp.Transmission { return &smp.Transmission{ID: rid(t), Verb: smp.OK} }
+	stray, good := must(sealFor(t, []byte("\nstray\n")))(t), must(sealFor(t, []byte("\ngood\n")))(t)
+	ok := &smp.Transmission{ID: rid(t), Verb: smp.OK}
 	say := func(c *smp.Conn, tr smp.Transmission) {
 		switch tr.Verb {
 		case smp.SUB:
 			subs++
-			c.Send(msg(), msg(), ok(), msg(), msg())
+			c.Send(&smp.Transmission{ID: rid(t), Verb: smp.MSG, Body: stray}, ok, &smp.Transmission{ID: rid(t), Verb: smp.MSG, Body: good})
 		case smp.ACK:
 			acks++
-			c.Send(ok())
+			c.Send(ok)
 		}
 	}
 	inBubble(t, say, smpclient.Options{}, func(t *testing.T, p *peer, c *smpclient.Client) {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		kept := 0
-		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address())}, func(int, parley.Delivery) error { kept++; return nil })
-		if subs != 1 || kept < 1 || kept > 2 || acks != kept {
+		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address(), rid(t))}, func(_ int, d parley.Delivery) error {
+			if kept++; string(d.Packet) != "good" {
+				t.Errorf("kept %q", d.Packet)
+			}
+			return nil
+		})
+		if subs != 1 || kept != 1 || acks != 1 {
 			t.Errorf("%d SUBs, %d kept, %d ACKs", subs, kept, acks)
+		}
+	})
+}
+
+// Nor for one that was being kept when another subscriber took the mailbox over.
+func TestNoAckAfterEnd(t *testing.T) {
+	var acks, subs int
+	sealed := must(sealFor(t, []byte("\nhello\n")))(t)
+	var conn *smp.Conn
+	say := func(c *smp.Conn, tr smp.Transmission) {
+		ok := &smp.Transmission{ID: tr.ID, Verb: smp.OK}
+		switch {
+		case tr.ID == smp.ID{}:
+			c.Send(&smp.Transmission{Verb: smp.ERR, Code: smp.CodeNoCredentials})
+		case tr.Verb == smp.SUB:
+			subs++
+			conn = c
+			c.Send(ok, &smp.Transmission{ID: tr.ID, Verb: smp.MSG, Body: sealed})
+		case tr.Verb == smp.ACK:
+			acks++
+			c.Send(ok)
+		}
+	}
+	var told []error
+	o := smpclient.Options{OnMailbox: func(_ parley.Endpoint, err error) { told = append(told, err) }}
+	inBubble(t, say, o, func(t *testing.T, p *peer, c *smpclient.Client) {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+		defer cancel()
+		kept := 0
+		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address(), rid(t))}, func(_ int, d parley.Delivery) error {
+			if kept++; kept == 1 {
+				conn.Send(&smp.Transmission{ID: rid(t), Verb: smp.END})
+				synctest.Wait()
+			}
+			return nil
+		})
+		if subs != 2 || kept != 2 || acks != 1 || len(told) != 1 || told[0] != smpclient.ErrTakenOver {
+			t.Errorf("%d SUBs, %d kept, %d ACKs, told %v", subs, kept, acks, told)
 		}
 	})
 }
@@ -293,7 +322,7 @@ func TestKeepFails(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
 		calls := 0
-		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address())}, func(int, parley.Delivery) error {
+		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address(), rid(t))}, func(int, parley.Delivery) error {
 			if calls++; acks > 0 {
 				t.Error("acknowledged before it was kept")
 			}
@@ -329,7 +358,7 @@ func TestAckFails(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 		defer cancel()
 		kept := 0
-		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address())}, func(int, parley.Delivery) error { kept++; return nil })
+		c.Receive(ctx, []parley.Endpoint{withKey(t, p.address(), rid(t))}, func(int, parley.Delivery) error { kept++; return nil })
 		if acks != 3 || subs != 3 || kept != 3 {
 			t.Errorf("%d ACKs, %d SUBs, %d kept; want 3 of each", acks, subs, kept)
 		}

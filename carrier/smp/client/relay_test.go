@@ -103,7 +103,7 @@ func newClient(t testing.TB, o smpclient.Options) *smpclient.Client {
 var quick = smpclient.Options{BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond}
 
 func withTimeout(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
