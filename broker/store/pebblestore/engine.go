@@ -29,6 +29,9 @@ type engine struct {
 	cause  error
 }
 
+// errHeld says that an engine broke down so that it can't be cleared away.
+var errHeld = errors.New("the database broke down")
+
 // openEngine opens the database in dir.
 func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases) (*engine, error) {
 	e := &engine{dir: dir, leases: leases, failed: make(chan struct{}), horizon: newHorizon()}
@@ -56,7 +59,7 @@ func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases
 		}
 	case <-e.failed:
 		e.gate.shut()
-		return nil, e.cause
+		return nil, fmt.Errorf("%w: %w", errHeld, e.cause)
 	}
 	e.dirt.all() // what the life before has deleted, it may not have erased
 	go e.commit()
@@ -67,7 +70,9 @@ func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases
 func (e *engine) checkFormat() error {
 	v, closer, err := e.db.Get([]byte{kFormat})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return e.db.Set([]byte{kFormat}, []byte(format), pebble.Sync)
+		// The first log of a new database is of an older form, in which damage
+		// can't be told from a torn end. The flush begins another.
+		return errors.Join(e.db.Set([]byte{kFormat}, []byte(format), pebble.Sync), e.db.Flush())
 	}
 	if err != nil {
 		return err
@@ -91,7 +96,7 @@ func (e *engine) fail(err error) {
 // rescue is deferred in each goroutine of ours that calls into the database.
 func (e *engine) rescue() {
 	if p := recover(); p != nil {
-		e.fail(fmt.Errorf("the database broke down: %v", p))
+		e.fail(fmt.Errorf("panic: %v", p))
 	}
 }
 

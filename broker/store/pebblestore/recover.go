@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -12,43 +13,38 @@ import (
 const (
 	lives     = 16
 	retryMin  = 100 * time.Millisecond
-	retryMost = 5 * time.Second
+	retryMost = 10 * time.Second
 )
 
 // watch replaces failed engines until ctx is done.
 func (s *Store) watch(ctx context.Context) {
-	for life := 1; ; life++ {
+	for left := lives; ; {
 		e := s.engine.Load()
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.failed:
 		}
-		if life >= lives {
-			s.o.Report(fmt.Errorf("store: %w; it has failed %d times: restart the relay", e.failure(), life))
-			return
-		}
 		s.o.Report(fmt.Errorf("store: %w", e.failure()))
 		e.gate.shut()
-		if !s.revive(ctx) {
+		if left = s.revive(ctx, left-1); left == 0 {
+			if ctx.Err() == nil {
+				s.o.Report(fmt.Errorf("store: it has failed %d times and stays so: mend the disk and restart the relay", lives))
+			}
 			return
 		}
-		s.o.Report(fmt.Errorf("store: recovered"))
+		s.o.Report(errors.New("store: recovered"))
 		// Appends whose callers got an error may be there after all.
 		s.leases.ReadyAll()
 	}
 }
 
 // revive opens a fresh engine over the files of a failed one, as soon as the disk
-// has room and lets it.
-func (s *Store) revive(ctx context.Context) bool {
-	for pause := retryMin; ; pause = min(2*pause, retryMost) {
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return false
-		case <-t.C:
+// has room and lets it. It returns the lives that are left, 0 if it gave up.
+func (s *Store) revive(ctx context.Context, left int) int {
+	for wait := retryMin; left > 0; wait = min(2*wait, retryMost) {
+		if pause(ctx, wait) != nil {
+			return 0
 		}
 		if s.space.relief() != nil {
 			continue
@@ -56,8 +52,12 @@ func (s *Store) revive(ctx context.Context) bool {
 		e, err := openEngine(s.dir, s.o, s.cache, s.leases)
 		if err == nil {
 			s.engine.Store(e)
-			return true
+			return left
+		}
+		if errors.Is(err, errHeld) {
+			left--
 		}
 		s.o.Report(fmt.Errorf("store: not recovered yet: %w", err))
 	}
+	return 0
 }

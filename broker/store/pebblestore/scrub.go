@@ -63,13 +63,13 @@ func (e *engine) scrub(ctx context.Context, d *dirt, gently bool) error {
 	if err != nil {
 		return err
 	}
-	if err := e.guard(ctx, e.db.Flush); err != nil {
+	if err := e.flush(ctx); err != nil {
 		return err
 	}
 	spans := append(d.spans(), span{[]byte{kIndex}, []byte{kIndex + 1}})
 	for _, sp := range spans {
 		began := time.Now()
-		err := e.guard(ctx, func() error { return e.db.Compact(ctx, sp.from, sp.to, false) })
+		err := e.guard(func() error { return e.db.Compact(ctx, sp.from, sp.to, false) })
 		if err != nil {
 			return err
 		}
@@ -82,8 +82,29 @@ func (e *engine) scrub(ctx context.Context, d *dirt, gently bool) error {
 	return e.erased(ctx, old)
 }
 
+// flush writes the buffers into tables. On a full disk the engine tries until
+// there is room.
+func (e *engine) flush(ctx context.Context) error {
+	var flushed <-chan struct{}
+	err := e.guard(func() (err error) {
+		flushed, err = e.db.AsyncFlush()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-e.failed:
+		return e.failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // guard runs a step that a failing engine may hold for good.
-func (e *engine) guard(ctx context.Context, step func() error) error {
+func (e *engine) guard(step func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		defer e.rescue()
@@ -94,8 +115,6 @@ func (e *engine) guard(ctx context.Context, step func() error) error {
 		return err
 	case <-e.failed:
 		return e.failure()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
