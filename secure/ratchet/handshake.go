@@ -62,7 +62,7 @@ func openOffer(c *parley.Conversation, p []byte) error {
 		return fmt.Errorf("ratchet: this invitation was accepted already: %w", parley.ErrSeen)
 	}
 	if s != nil || o != nil {
-		return fmt.Errorf("ratchet: an Offer on a line that is in use (%w): %w", parley.ErrRefused, parley.ErrForged)
+		return forged("an Offer on a line that is in use")
 	}
 	return &parley.Introduction{Kind: parley.Offer, From: peer(c), Key: fingerprint(splitOffer(p).identity), Packet: clone(p)}
 }

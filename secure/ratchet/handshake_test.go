@@ -106,12 +106,12 @@ func TestSecondAnswer(t *testing.T) {
 func TestHandshakeOnUsedLines(t *testing.T) {
 	alice, bob := ends()
 	offer := introduce(t, alice)
-	refused(t, alice, offer, parley.ErrRefused) // her own
+	refused(t, alice, offer, parley.ErrForged) // her own
 	admit(t, bob, offer, nil)
 	refused(t, bob, offer, parley.ErrSeen)
 	carol, _ := ends()
 	foreign := introduce(t, carol)
-	refused(t, bob, foreign, parley.ErrRefused)
+	refused(t, bob, foreign, parley.ErrForged)
 	for _, l := range []*line{alice, bob} {
 		if _, err := New().Admit(ctx, &l.Conversation, &parley.Introduction{Kind: parley.Offer, Packet: foreign}); !errors.Is(err, parley.ErrRefused) {
 			t.Errorf("Admit on a used line: %v", err)
