@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"parley/internal/term"
+	"parley/messenger"
+)
+
+type contactsCmd struct{}
+
+func (c *contactsCmd) Run(ctx context.Context, a *app) error {
+	all, err := repeat(ctx, a, func(api messenger.API) ([]messenger.Contact, error) { return api.Contacts(ctx) })
+	if err != nil {
+		return err
+	}
+	if a.json {
+		for _, c := range all {
+			if err := a.emit(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(all) == 0 {
+		return a.print("Nobody yet. Make an invitation: parley invite\n")
+	}
+	for _, c := range all {
+		if c.KeyChanged {
+			a.loud(keyChangedText(c.Name))
+		}
+	}
+	return a.print(contactTable(all, time.Now()))
+}
+
+func keyChangedText(name string) string {
+	return fmt.Sprintf("THE KEY OF %s HAS CHANGED: somebody may sit between you. Compare: parley verify %s", term.Line(name), quoted(name))
+}
+
+func contactTable(all []messenger.Contact, now time.Time) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.StripEscape)
+	fmt.Fprintln(w, "CONTACT\tSTATE\tVERIFIED\tNEW\tQUEUED\tLAST\tPROTOCOL")
+	for _, c := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", term.Line(c.Name), term.Line(c.State), verifiedMark(c), c.Unread, c.Queued, clock(c.LastSeen, now), term.Line(c.Protocol))
+	}
+	w.Flush()
+	table := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	var out strings.Builder
+	fmt.Fprintln(&out, table[0])
+	for i, c := range all {
+		fmt.Fprintln(&out, table[i+1])
+		if len(c.Promises) > 0 {
+			fmt.Fprintf(&out, "    promises: %s\n", term.Line(strings.Join(c.Promises, "; ")))
+		}
+		if len(c.Lacks) > 0 {
+			fmt.Fprintf(&out, "    lacks:    %s\n", term.Line(strings.Join(c.Lacks, "; ")))
+		}
+	}
+	return out.String()
+}
+
+func verifiedMark(c messenger.Contact) string {
+	switch {
+	case c.KeyChanged:
+		return "KEY CHANGED"
+	case c.Verified:
+		return "yes"
+	}
+	return "no"
+}
+
+type contactCmd struct {
+	Rename   renameCmd   `cmd:"" help:"Give a contact another name."`
+	Remove   removeCmd   `cmd:"" help:"Delete a contact, its messages, and its mailboxes at the relays."`
+	Receipts receiptsCmd `cmd:"" help:"Choose what a contact learns about its messages."`
+}
+
+type renameCmd struct {
+	Contact string `arg:""`
+	To      string `arg:""`
+}
+
+func (c *renameCmd) Run(ctx context.Context, a *app) error {
+	if _, err := once(ctx, a, func(api messenger.API) (nothing, error) { return only(api.Rename(ctx, c.Contact, c.To)) }); err != nil {
+		return err
+	}
+	return a.contact(ctx, c.To, fmt.Sprintf("%s is called %s now.\n", term.Line(c.Contact), term.Line(c.To)))
+}
+
+// contact prints one contact as the result of what was done to it.
+func (a *app) contact(ctx context.Context, name, human string) error {
+	contact, err := repeat(ctx, a, func(api messenger.API) (messenger.Contact, error) { return api.Contact(ctx, name) })
+	if err != nil {
+		return err
+	}
+	return a.result(contact, func() string { return human })
+}
+
+type removeCmd struct {
+	Contact string `arg:""`
+	Yes     bool   `help:"Do not ask. Without a terminal nothing is asked."`
+}
+
+func (c *removeCmd) Run(ctx context.Context, a *app) error {
+	contact, err := repeat(ctx, a, func(api messenger.API) (messenger.Contact, error) { return api.Contact(ctx, c.Contact) })
+	if err != nil {
+		return err
+	}
+	if a.inTTY && !c.Yes {
+		answer, err := a.ask(ctx, fmt.Sprintf("Delete %s and all messages with them? [y/N] ", term.Line(contact.Name)))
+		if err != nil {
+			return err
+		}
+		if !yes(answer) {
+			return fmt.Errorf("%w: nothing was deleted", errInterrupted)
+		}
+	}
+	if _, err := once(ctx, a, func(api messenger.API) (nothing, error) { return only(api.Remove(ctx, contact.Name)) }); err != nil {
+		return err
+	}
+	r := struct {
+		Contact string `json:"contact"`
+		Removed bool   `json:"removed"`
+	}{contact.Name, true}
+	return a.result(r, func() string { return fmt.Sprintf("%s and your conversation are gone.\n", term.Line(contact.Name)) })
+}
+
+func yes(answer string) bool {
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}
+
+type receiptsCmd struct {
+	Contact string `arg:""`
+	Level   string `arg:"" enum:"none,delivered,read" help:"none, delivered or read."`
+}
+
+func (c *receiptsCmd) Run(ctx context.Context, a *app) error {
+	if _, err := repeat(ctx, a, func(api messenger.API) (nothing, error) { return only(api.SetReceipts(ctx, c.Contact, c.Level)) }); err != nil {
+		return err
+	}
+	what := map[string]string{"none": "nothing", "delivered": "that they have arrived", "read": "that they have arrived and been read"}
+	return a.contact(ctx, c.Contact, fmt.Sprintf("%s learns of their messages: %s.\n", term.Line(c.Contact), what[c.Level]))
+}

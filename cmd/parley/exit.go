@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"parley"
+	"parley/internal/qr"
+	"parley/messenger"
+	"parley/messenger/profile"
+	"parley/messenger/remote"
+)
+
+// Exit codes are part of the contract with scripts: a number never changes its
+// meaning.
+const (
+	exitOK          = 0
+	exitUnexpected  = 1
+	exitUsage       = 2
+	exitProfile     = 3
+	exitPassphrase  = 4
+	exitOwner       = 5
+	exitNotFound    = 6
+	exitInvitation  = 7
+	exitRelay       = 8
+	exitQueued      = 9
+	exitFailed      = 10
+	exitState       = 11
+	exitMismatch    = 12
+	exitInterrupted = 130
+)
+
+var exitCodes = []struct {
+	Code    int    `json:"code"`
+	Meaning string `json:"meaning"`
+}{
+	{exitOK, "done"},
+	{exitUnexpected, "something else went wrong; the text says what"},
+	{exitUsage, "the command line or the text to send is wrong"},
+	{exitProfile, "the profile is missing, exists already, or is damaged"},
+	{exitPassphrase, "the passphrase is wrong, or there is none to be had"},
+	{exitOwner, "another process holds the profile and does not answer"},
+	{exitNotFound, "no such contact or message"},
+	{exitInvitation, "not a usable invitation"},
+	{exitRelay, "no relay is set, or none can be reached"},
+	{exitQueued, "time ran out: the message or answer stays queued, or too few messages came"},
+	{exitFailed, "the message has failed for good, or was cancelled"},
+	{exitState, "not possible in this state"},
+	{exitMismatch, "a key has changed, or safety numbers differ"},
+	{exitInterrupted, "interrupted"},
+}
+
+// Errors of the command line itself.
+var (
+	errInterrupted  = errors.New("interrupted")
+	errUsage        = errors.New("usage")
+	errNoPassphrase = errors.New("no passphrase")
+	errQueued       = errors.New("time ran out")
+	errFailed       = errors.New("not sent")
+	errMismatch     = errors.New("the safety numbers differ")
+	errKeyChanged   = errors.New("THE KEY HAS CHANGED")
+)
+
+// usage makes an error of kind errUsage whose text is only what format says.
+func usage(format string, args ...any) error {
+	return &kindError{errUsage, fmt.Errorf(format, args...)}
+}
+
+// kindError is an error with a kind that its text does not mention.
+type kindError struct {
+	kind error
+	error
+}
+
+func (e *kindError) Unwrap() []error { return []error{e.kind, e.error} }
+
+// exitCode sorts an error. The first kind that matches counts.
+func exitCode(err error) int {
+	for _, k := range []struct {
+		code  int
+		kinds []error
+	}{
+		{exitInterrupted, []error{errInterrupted}},
+		{exitUsage, []error{errUsage, messenger.ErrTooLong}},
+		{exitMismatch, []error{errMismatch, errKeyChanged}},
+		{exitQueued, []error{errQueued}},
+		{exitFailed, []error{errFailed}},
+		{exitPassphrase, append(passphraseErrors, errNoPassphrase)},
+		{exitOwner, []error{errHeld, profile.ErrOwned, remote.ErrNoAnswer, remote.ErrVersion, remote.ErrForeign}},
+		{exitProfile, profileErrors},
+		{exitNotFound, []error{messenger.ErrNoContact, messenger.ErrNoMessage}},
+		{exitInvitation, []error{messenger.ErrInvitation, qr.ErrMissing, qr.ErrMixed}},
+		{exitRelay, []error{messenger.ErrNoRelay, parley.ErrOffline}},
+		{exitQueued, []error{context.DeadlineExceeded}},
+		{exitState, []error{messenger.ErrState, messenger.ErrTaken}},
+	} {
+		for _, kind := range k.kinds {
+			if errors.Is(err, kind) {
+				return k.code
+			}
+		}
+	}
+	if err == nil {
+		return exitOK
+	}
+	return exitUnexpected
+}
+
+func codeTable() string {
+	var b strings.Builder
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "  %3d  %s\n", c.Code, c.Meaning)
+	}
+	return b.String()
+}
+
+// helpWithCodes prints kong's help, and the exit codes below that of the whole
+// program.
+func helpWithCodes(o kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
+		return err
+	}
+	if ctx.Selected() == nil {
+		fmt.Fprintf(ctx.Stdout, "\nExit codes:\n%s", codeTable())
+	}
+	return nil
+}
+
+type helpCmd struct {
+	Topic string `arg:"" optional:"" help:"exit-codes, or the name of a command."`
+}
+
+func (c *helpCmd) Run(a *app, k *kong.Context) error {
+	switch {
+	case c.Topic == "exit-codes" && a.json:
+		for _, e := range exitCodes {
+			if err := a.emit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	case c.Topic == "exit-codes":
+		return a.print(codeTable())
+	}
+	args := []string{"--help"}
+	if c.Topic != "" {
+		args = []string{c.Topic, "--help"}
+	}
+	if _, err := k.Kong.Parse(args); err != nil {
+		return usage("no such topic: %s", c.Topic)
+	}
+	return nil
+}
