@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// Wait returns when the message has got to the state or beyond, or has failed.
+// Wait returns when the message has got to the state or beyond, or has failed or
+// been cancelled: its State says which.
 func (m *Messenger) Wait(ctx context.Context, id string, until State) (Message, error) {
 	if rank(until) == 0 {
 		return Message{}, fmt.Errorf("%w: one can wait for %s, %s, %s or %s", ErrState, Queued, AtRelay, AtDevice, Read)
@@ -23,12 +24,7 @@ func (m *Messenger) Wait(ctx context.Context, id string, until State) (Message, 
 		return msg, err
 	}
 	for {
-		switch {
-		case msg.State == Failed:
-			return msg, fmt.Errorf("%w: the message has failed: %s", ErrState, msg.Error)
-		case msg.State == Canceled:
-			return msg, fmt.Errorf("%w: the message was cancelled", ErrState)
-		case rank(msg.State) >= rank(until):
+		if rank(msg.State) >= rank(until) || msg.State == Failed || msg.State == Canceled {
 			return msg, nil
 		}
 		changes, err := s.next(ctx, m.ctx.Done())

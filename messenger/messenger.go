@@ -93,6 +93,7 @@ type Messenger struct {
 	frozen  map[int64]bool           // messages that are being cancelled right now
 	dropped int
 	backlog int
+	tidied  time.Time // when old things were last forgotten
 	room    chan struct{} // closed when the backlog has gone
 	crashed error
 }
@@ -181,9 +182,6 @@ func (m *Messenger) start(ctx context.Context) error {
 			return err
 		}
 		m.backlog = waiting
-		if err := t.expire(); err != nil {
-			return err
-		}
 		return t.checkPins()
 	})
 }
@@ -231,6 +229,12 @@ func (m *Messenger) run() {
 
 // round does what is to be done now, and returns when more is due.
 func (m *Messenger) round(todo work) (next time.Time, err error) {
+	if now := m.now(); now.Sub(m.tidied) > 24*time.Hour {
+		if err := m.tx(m.ctx, "tidy", (*tx).expire); err != nil {
+			return next, err
+		}
+		m.tidied = now
+	}
 	if todo&workInbox != 0 {
 		if err := m.process(); err != nil {
 			return next, err

@@ -3,9 +3,12 @@ package messenger
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"parley"
+	"parley/messenger/profile"
 )
 
 // pin keeps a line's safety number, so that a later one that differs is noticed.
@@ -71,10 +74,17 @@ func (t *tx) checkPins() error {
 			return err
 		}
 		live := k.number
-		if t.m.o.Number != nil {
-			if _, c, err := t.speak(l); err == nil {
-				live = t.m.o.Number(c)
+		_, c, err := t.speak(l)
+		switch {
+		case errors.Is(err, profile.ErrTampered):
+			if err := t.tampered(l, err); err != nil {
+				return err
 			}
+		case errors.Is(err, errNoTransport):
+		case err != nil:
+			return err
+		case t.m.o.Number != nil:
+			live = t.m.o.Number(c)
 		}
 		if k.genuine && bytes.Equal(live, k.number) {
 			continue
@@ -89,6 +99,13 @@ func (t *tx) checkPins() error {
 		t.contactChanged(l.contact)
 	}
 	return nil
+}
+
+// tampered says once that a line cannot be used any more.
+func (t *tx) tampered(l line, cause error) error {
+	t.m.log.Error("messenger: protocol state was changed from outside", "line", l.id, "error", cause)
+	id := sha256.Sum256(fmt.Appendf(nil, "tampered line %d", l.id))
+	return t.noticeAs(l.contact, authorSelf, id[:16], "The keys that this device keeps for the contact were changed from outside: nothing can be sent or opened with them. Pair anew, and find out who can write to this profile.")
 }
 
 // trusted returns the line whose number people compare: the one that reaches the

@@ -188,6 +188,9 @@ func (w *world) until(what string, ok func() bool) {
 	}
 	for !ok() {
 		if time.Now().After(deadline) {
+			for _, p := range w.open {
+				w.t.Log(p.state())
+			}
 			w.t.Fatalf("still waiting: %s", what)
 		}
 		<-time.After(step)
@@ -222,7 +225,7 @@ func (p *person) contact(name string) Contact {
 		return Contact{}
 	}
 	c, err := p.m.Contact(context.Background(), name)
-	if err != nil && !p.dead() {
+	if err != nil && !p.dead() && !errors.Is(err, ErrNoContact) {
 		p.w.t.Fatalf("%s: %v", p.name, err)
 	}
 	return c
@@ -287,4 +290,33 @@ func testSeeds(n int) int {
 		return v
 	}
 	return n
+}
+
+// state tells what a person has on disk, for failures.
+func (p *person) state() string {
+	if p.p == nil {
+		return p.name + " is away"
+	}
+	s := p.name + ":"
+	for _, q := range []string{
+		"SELECT 'line '||id||' '||role||' '||state FROM lines",
+		"SELECT 'path '||id||' '||dir||' '||relay||' '||state||' '||why FROM paths",
+		"SELECT 'intent '||line||' '||kind FROM intents",
+		"SELECT 'packet '||id||' '||kind||' relayed '||relayed FROM packets",
+		"SELECT 'outbox '||packet||' path '||path||' tries '||tries||' next '||next||' '||why FROM outbox",
+		"SELECT 'inbox '||id||' path '||path||' '||state||' '||why FROM inbox",
+		"SELECT 'message '||text||' '||state FROM timeline WHERE length(text) < 40",
+	} {
+		rows, err := p.p.DB().Query(q)
+		if err != nil {
+			return err.Error()
+		}
+		for rows.Next() {
+			var v string
+			rows.Scan(&v)
+			s += "\n\t" + v
+		}
+		rows.Close()
+	}
+	return s
 }
