@@ -138,6 +138,9 @@ func (c *Conn) DoRaw(ctx context.Context, id smp.ID, raw []byte) (Reply, error) 
 		Reply
 		err error
 	}
+	if err := ctx.Err(); err != nil {
+		return Reply{}, err
+	}
 	ch := make(chan result, 1)
 	if err := c.Start(id, raw, func(r Reply, err error) { ch <- result{r, err} }); err != nil {
 		return Reply{}, err

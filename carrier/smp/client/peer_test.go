@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,15 +151,15 @@ func mailboxAt(t testing.TB, at parley.Address) parley.Address {
 
 // A relay that falls silent is found out, and left.
 func TestSilentRelay(t *testing.T) {
-	silent := false
-	probes := 0
+	var silent atomic.Bool
+	var probes atomic.Int64
 	say := func(c *smp.Conn, tr smp.Transmission) {
 		switch {
 		case tr.Verb == smp.CONN:
 			c.Send(ids(t))
-		case silent:
+		case silent.Load():
 		case tr.ID == smp.ID{}:
-			if probes++; tr.Verb != smp.SUB || len(tr.Signature) > 0 {
+			if probes.Add(1); tr.Verb != smp.SUB || len(tr.Signature) > 0 {
 				t.Errorf("the probe is %+v", tr)
 			}
 			c.Send(&smp.Transmission{Verb: smp.ERR, Code: smp.CodeNoCredentials})
@@ -173,11 +174,11 @@ func TestSilentRelay(t *testing.T) {
 		go func() { done <- c.Receive(ctx, []parley.Endpoint{in}, nil) }()
 		<-time.After(time.Hour)
 		synctest.Wait()
-		if n := len(p.dialed()); n != 1 || probes < 55 || probes > 61 {
-			t.Errorf("%d connections and %d probes in a quiet hour", n, probes)
+		if n := len(p.dialed()); n != 1 || probes.Load() < 55 || probes.Load() > 61 {
+			t.Errorf("%d connections and %d probes in a quiet hour", n, probes.Load())
 		}
 		out := must(c.Join(context.Background(), in.Address))(t)
-		silent = true
+		silent.Store(true)
 		<-time.After(2 * time.Minute)
 		if n := len(p.dialed()); n < 2 {
 			t.Error("the silent relay was not left")
@@ -189,7 +190,7 @@ func TestSilentRelay(t *testing.T) {
 		if d := time.Since(start); d > 31*time.Second {
 			t.Errorf("it took %v to find out", d)
 		}
-		silent = false
+		silent.Store(false)
 		<-time.After(5 * time.Minute)
 		if _, err := c.Send(context.Background(), out, []byte("x")); err != nil {
 			t.Errorf("when it talks again: %v", err)
