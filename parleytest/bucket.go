@@ -46,6 +46,11 @@ func (b *Bucket) Commit() { b.kept, b.open = b.view(), nil }
 // Rollback forgets what the transaction wrote, as a crash before Commit does.
 func (b *Bucket) Rollback() { b.open = nil }
 
+// Changed reports whether the transaction has changed anything.
+func (b *Bucket) Changed() bool {
+	return b.open != nil && !maps.EqualFunc(b.open, b.kept, bytes.Equal)
+}
+
 // Get returns a copy of the value, nil if there is none.
 func (b *Bucket) Get(key string) []byte {
 	v, ok := b.view()[key]

@@ -202,7 +202,7 @@ func TestBadAnswers(t *testing.T) {
 	refused(t, alice, append(bytes.Clone(answer), make([]byte, PacketUnit)...), parley.ErrForged)
 	refused(t, alice, append(bytes.Clone(answer), make([]byte, 10*PacketUnit)...), parley.ErrMalformed)
 	for i := range answer {
-		if i > answerHead+saltSize && i%7 != 0 || testing.Short() && i%11 != 0 {
+		if i > 80 && i < answerHead && i%17 != 0 || i > answerHead+40 && i%41 != 0 {
 			continue
 		}
 		q := bytes.Clone(answer)
