@@ -14,6 +14,9 @@ func TestCarrier(t *testing.T) {
 		plain bool
 	}{{"encrypted", false}, {"plain", true}} {
 		t.Run(mode.name, func(t *testing.T) {
+			if mode.plain && testing.Short() {
+				t.Skip("the same but for the transport")
+			}
 			parleytest.Carrier(t, func(t *testing.T) parleytest.CarrierFixture {
 				r := newRelay(t, mode.plain, broker.Options{}, smpserver.Options{})
 				return parleytest.CarrierFixture{

@@ -7,7 +7,7 @@
 // All endpoints at one relay share one connection, which is made again with
 // jittered back-off for as long as anybody needs it. docs/smp2020.md has the
 // formats. The way of a packet: send.go seals and signs, link.go finds the
-// connection, conn.go correlates; the other way conn.go, box.go, and keep.
+// connection, conn.go correlates; the other way conn.go, boxes.go, and keep.go.
 package smpclient
 
 import (
@@ -26,8 +26,9 @@ import (
 type Options struct {
 	// Dial connects to HOST:PORT; nil means TCP. Proxies and faults go in here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// OnState is told when a relay is connected, and when it is not and why. It
-	// must return soon. [ServerKeyError] is the one to show at once.
+	// OnState is told when a relay is connected, and when it is not and why (nil:
+	// nobody needs it). [ServerKeyError] is the one to show at once. OnState and
+	// OnMailbox must return soon and not call the client.
 	OnState func(server parley.Address, connected bool, err error)
 	// OnMailbox is told of trouble with one mailbox: [ErrTakenOver], or
 	// [parley.ErrDenied] when the relay knows it no more.
