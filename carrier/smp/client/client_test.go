@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -113,6 +114,41 @@ func TestBare(t *testing.T) {
 		if d := next(t, ctx, got); string(d.Packet) != p || d.Bind != nil {
 			t.Fatalf("%q came as %q", p, d.Packet)
 		}
+	}
+}
+
+// Each mailbox has keys of its own, at both ends, and the secret of the receiving
+// end names neither SID nor SK.
+func TestFreshKeys(t *testing.T) {
+	r := newRelay(t, false, broker.Options{}, smpserver.Options{})
+	ctx, c := withTimeout(t), newClient(t, quick)
+	seen := make(map[string]string)
+	look := func(e parley.Endpoint, fields ...string) {
+		t.Helper()
+		var s map[string]any
+		if err := json.Unmarshal(e.Secret, &s); err != nil {
+			t.Fatal(err)
+		}
+		if len(s) != len(fields)+2 { // and v, server
+			t.Errorf("the secret has %d fields", len(s))
+		}
+		for _, f := range fields {
+			v, _ := s[f].(string)
+			if where := seen[v]; where != "" || v == "" {
+				t.Errorf("%s is the same as %s, or missing", f, where)
+			}
+			seen[v] = f
+		}
+	}
+	a, b := must(c.Claim(ctx, r.address()))(t), must(c.Claim(ctx, r.address()))(t)
+	look(a, "rid", "rk", "ek")
+	look(b, "rid", "rk", "ek")
+	look(must(c.Join(ctx, a.Address))(t), "sid", "sk", "ekpub")
+	clear(seen)
+	look(must(c.Join(ctx, b.Address))(t), "sid", "sk", "ekpub")
+	one, two := must(c.Join(ctx, a.Address))(t), must(c.Join(ctx, a.Address))(t)
+	if string(one.Secret) == string(two.Secret) {
+		t.Error("two senders have the same SK")
 	}
 }
 
