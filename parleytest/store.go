@@ -36,6 +36,7 @@ func Store(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Aliasing", testAliasing},
 		{"UpdateRace", testUpdateRace},
 		{"CreateRace", testCreateRace},
+		{"FoundRace", testFoundRace},
 		{"AppendRace", testAppendRace},
 		{"SecureRace", testSecureRace},
 		{"Model", testModel},

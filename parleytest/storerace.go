@@ -52,6 +52,28 @@ func testCreateRace(t *storeTest) {
 	}
 }
 
+// Whoever was told that a queue is there finds it, also while others ask for it.
+func testFoundRace(t *storeTest) {
+	for n := range 50 {
+		var made atomic.Bool
+		race(4, func(i int) {
+			if i == 0 {
+				defer made.Store(true)
+				t.ok(t.s.Create(t.ctx, store.Queue{ID: qid(n), Props: props}))
+				if _, err := t.s.Len(t.ctx, qid(n)); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			for !made.Load() {
+				if _, err := t.s.Len(t.ctx, qid(n)); err != nil && !errors.Is(err, store.ErrNotFound) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // Senders and a reader at once: the limit holds, nothing is lost, doubled or out
 // of its sender's order, and the reader finds all by wake-ups alone.
 func testAppendRace(t *storeTest) {
@@ -59,11 +81,12 @@ func testAppendRace(t *storeTest) {
 	q := t.create(1)
 	l := t.own(q)
 	c := t.wakes()
+	room := make(chan struct{}, senders)
 	var all sync.WaitGroup
 	for i := range senders {
 		all.Go(func() {
 			for k := range each {
-				for {
+				for ; ; <-room {
 					_, err := t.s.Append(t.ctx, q, 1, limit, day0, []byte{byte(i), byte(k)})
 					if err == nil {
 						break
@@ -95,6 +118,10 @@ func testAppendRace(t *storeTest) {
 		next[i], last = k+1, it.Seq
 		t.ok(t.s.Ack(t.ctx, l, it.Seq))
 		n++
+		select {
+		case room <- struct{}{}:
+		default:
+		}
 	}
 	all.Wait()
 	t.empty(l)

@@ -114,31 +114,37 @@ func (t *Leases) Wake() iter.Seq[Lease] {
 func (t *Leases) take() (Lease, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for {
-		for t.next < len(t.order) && !t.closed {
-			q := t.order[t.next]
-			d := t.due[q]
-			if d.fenced != 0 { // first, so that the old holder stops before the new one starts
-				l := Lease{Queue: q, Epoch: d.fenced}
-				d.fenced = 0
-				t.due[q] = d
-				return l, true
-			}
-			delete(t.due, q)
-			t.next++
-			if t.next == len(t.order) || t.next > 1<<16 {
-				t.order = append(t.order[:0], t.order[t.next:]...)
-				t.next = 0
-			}
-			if d.ready != 0 && d.ready == t.held[q] {
-				return Lease{Queue: q, Epoch: d.ready}, true
-			}
-		}
-		if t.closed {
-			return Lease{}, false
+	for !t.closed {
+		if l, ok := t.first(); ok {
+			return l, true
 		}
 		t.some.Wait()
 	}
+	return Lease{}, false
+}
+
+// first takes the first wake-up, if there is one; t.mu is held.
+func (t *Leases) first() (Lease, bool) {
+	for t.next < len(t.order) {
+		q := t.order[t.next]
+		d := t.due[q]
+		if d.fenced != 0 { // first, so that the old holder stops before the new one starts
+			l := Lease{Queue: q, Epoch: d.fenced}
+			d.fenced = 0
+			t.due[q] = d
+			return l, true
+		}
+		delete(t.due, q)
+		t.next++
+		if t.next == len(t.order) || t.next > 1<<16 {
+			t.order = append(t.order[:0], t.order[t.next:]...)
+			t.next = 0
+		}
+		if d.ready != 0 && d.ready == t.held[q] {
+			return Lease{Queue: q, Epoch: d.ready}, true
+		}
+	}
+	return Lease{}, false
 }
 
 // Close ends Wake.

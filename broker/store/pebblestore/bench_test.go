@@ -25,9 +25,13 @@ const (
 // in the same run the floor: the same writes to a bare log with one fsync for
 // all callers of the moment. The metric "of-floor" is the ratio.
 func BenchmarkAppendAck(b *testing.B) {
-	for _, writers := range []int{1, 64} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s, err := pebblestore.Open(b.TempDir(), pebblestore.Options{})
+	for _, c := range []struct {
+		writers int
+		scrub   time.Duration
+	}{{1, 0}, {64, 0}, {64, time.Second}} { // the last scrubs 300 times as often as it would
+		b.Run(fmt.Sprintf("writers=%d,scrub=%v", c.writers, c.scrub), func(b *testing.B) {
+			writers := c.writers
+			s, err := pebblestore.Open(b.TempDir(), pebblestore.Options{ScrubEvery: c.scrub})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -68,6 +68,7 @@ func TestCrash(t *testing.T) {
 	for i, l := range leases {
 		b := newLedger()
 		books[i] = b
+		some, room := make(chan struct{}, 1), make(chan struct{}, 1)
 		load.Go(func() { // a sender
 			for n := uint64(1); ctx.Err() == nil; n++ {
 				b.note(b.sent, n)
@@ -77,8 +78,9 @@ func TestCrash(t *testing.T) {
 					_, err := s.Append(ctx, l.Queue, 1, 20, time.Now(), body)
 					if err == nil {
 						b.note(b.answered, n)
+						signal(some)
 					}
-					if !errors.Is(err, store.ErrFull) {
+					if !errors.Is(err, store.ErrFull) || !await(ctx, room) {
 						break
 					}
 				}
@@ -88,12 +90,14 @@ func TestCrash(t *testing.T) {
 			for ctx.Err() == nil {
 				it, err := s.Head(ctx, l)
 				if err != nil {
+					await(ctx, some)
 					continue
 				}
 				n := binary.BigEndian.Uint64(it.Body)
 				b.note(b.asked, n)
 				if s.Ack(ctx, l, it.Seq) == nil {
 					b.note(b.erased, n)
+					signal(room)
 				}
 			}
 		})
@@ -160,6 +164,23 @@ func TestCrash(t *testing.T) {
 		t.Error("no image held a message: this test sees nothing")
 	}
 	t.Logf("%d power failures, %d messages found after them", rounds, seen)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// await is false if ctx ended first.
+func await(ctx context.Context, c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // drain takes all messages of a queue and returns the numbers in their bodies.

@@ -176,6 +176,71 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// After a failure every owner is woken: what it waits for may be there after all.
+func TestFaultWakes(t *testing.T) {
+	fs := &faultFS{FS: vfs.NewMem()}
+	var reports atomic.Int32
+	s, err := pebblestore.Open("db", pebblestore.Options{FS: fs, ScrubEvery: -1, Report: func(error) { reports.Add(1) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := makeQueues(t, s, 3)
+	woken := make(chan store.Lease, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for l := range s.Wake() {
+			woken <- l
+		}
+	}()
+	fs.fault.Store(&fault{".log", "sync", syscall.EIO})
+	if _, err := s.Append(t.Context(), l[0].Queue, 1, 9, time.Now(), nil); !errors.Is(err, store.ErrFailed) {
+		t.Fatal(err)
+	}
+	if err := s.Ack(t.Context(), l[1], 1); !errors.Is(err, store.ErrFailed) {
+		t.Error(err)
+	}
+	fs.fault.Store(nil)
+	left := map[store.Lease]bool{l[0]: true, l[1]: true, l[2]: true}
+	until(t, "every owner is woken", func() bool {
+		select {
+		case l := <-woken:
+			delete(left, l)
+		default:
+		}
+		return len(left) == 0
+	})
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-done
+	if reports.Load() < 2 {
+		t.Error("nobody was told")
+	}
+}
+
+// On a disk that stays broken the store stays failed, and can be closed.
+func TestFaultStays(t *testing.T) {
+	fs := &faultFS{FS: vfs.NewMem()}
+	s, err := pebblestore.Open("db", pebblestore.Options{FS: fs, ScrubEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := makeQueues(t, s, 1)
+	fs.fault.Store(&fault{".log", "write", syscall.EIO})
+	for range 3 {
+		if _, err := s.Append(t.Context(), l[0].Queue, 1, 9, time.Now(), nil); !errors.Is(err, store.ErrFailed) {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Head(t.Context(), l[0]); !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
+	}
+}
+
 // Opening on a broken disk is an error, no more.
 func TestFaultsAtOpen(t *testing.T) {
 	for _, x := range []fault{

@@ -53,7 +53,8 @@ func TestScrub(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			ctx := t.Context()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
 			l := makeQueues(t, s, 40)
 			old, now := time.Now().Add(-time.Hour), time.Now()
 			put := func(i int, at time.Time, mark string) {
