@@ -206,7 +206,7 @@ func TestSubscriberThatNeverReads(t *testing.T) {
 	}
 	b := newBench(t, Options{WriteTimeout: time.Second}, broker.Options{})
 	addr := b.listen(false)
-	deaf := newDevice(t, dial(t, addr), b.KeyHash())
+	deaf := b.device() // over a pipe, where nothing is buffered
 	var sids, rids []smp.ID
 	der, _ := smp.MarshalKey(&deaf.key.PublicKey)
 	conn := deaf.raw(smp.Transmission{Verb: smp.CONN, Key: der}, false)
@@ -218,7 +218,6 @@ func TestSubscriberThatNeverReads(t *testing.T) {
 		}
 	}
 	// From here on deaf reads nothing.
-	deaf.NetConn().(*net.TCPConn).SetReadBuffer(4096)
 	before := heap()
 	sender := newDevice(t, dial(t, addr), b.KeyHash())
 	body := make([]byte, 3000)
@@ -246,8 +245,7 @@ func TestSubscriberThatNeverReads(t *testing.T) {
 // A client that sends commands and reads no answers is not read from for long.
 func TestCommandsWithoutReadingAnswers(t *testing.T) {
 	b := newBench(t, Options{WriteTimeout: time.Second}, broker.Options{})
-	nc := dial(t, b.listen(true))
-	nc.(*net.TCPConn).SetReadBuffer(4096)
+	nc := b.telnet().Conn // a pipe: nothing is buffered
 	before := heap()
 	nc.SetWriteDeadline(time.Now().Add(20 * time.Second))
 	lines := []byte(strings.Repeat("\n\nPING\n", 10_000))
