@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"parley"
 	"parley/messenger"
 	"parley/messenger/remote"
 )
@@ -21,6 +22,9 @@ const (
 	ownerPoll     = 40 * time.Millisecond
 	closeGrace    = 5 * time.Second
 )
+
+// carried are errors of relays, which the exit codes tell apart.
+var carried = remote.Sentinels{"offline": parley.ErrOffline, "refused": parley.ErrRefused, "full": parley.ErrFull, "denied": parley.ErrDenied}
 
 // access is the way to the profile's messenger. The first process to come takes
 // the lock, opens the messenger and serves it to the others, which dial it. When
@@ -83,7 +87,7 @@ func (x *access) try(ctx context.Context) (messenger.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, dialErr := remote.Dial(ctx, path)
+	c, dialErr := remote.Dial(ctx, path, carried)
 	if dialErr == nil {
 		x.client = c
 		return c, nil
@@ -112,7 +116,7 @@ func (x *access) try(ctx context.Context) (messenger.API, error) {
 		own.unlock()
 		return nil, fmt.Errorf("the socket for other commands: %w", err)
 	}
-	own.server, own.served = remote.NewServer(own.api, x.a.profile), make(chan error, 1)
+	own.server, own.served = remote.NewServer(own.api, x.a.profile, carried), make(chan error, 1)
 	go func() { own.served <- own.server.Serve(l) }()
 	x.own = own
 	return own.api, nil

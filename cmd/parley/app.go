@@ -26,13 +26,14 @@ type app struct {
 	colour   bool // standard output is a terminal that knows colours
 	inTTY    bool
 	access   *access
+	exited   int // what kong wants to exit with after --help, or -1
 
 	mu sync.Mutex // one line at a time
 }
 
 func newApp(json bool) *app {
 	return &app{
-		json: json, in: bufio.NewReader(os.Stdin), out: os.Stdout, err: os.Stderr,
+		json: json, exited: -1, in: bufio.NewReader(os.Stdin), out: os.Stdout, err: os.Stderr,
 		colour: term.IsTerminal(os.Stdout) && os.Getenv("TERM") != "dumb",
 		inTTY:  term.IsTerminal(os.Stdin),
 	}

@@ -146,12 +146,12 @@ func (c *helpCmd) Run(a *app, k *kong.Context) error {
 	case c.Topic == "exit-codes":
 		return a.print(codeTable())
 	}
-	args := []string{"--help"}
-	if c.Topic != "" {
-		args = []string{c.Topic, "--help"}
+	topic, args := c.Topic, []string{"--help"}
+	if topic != "" {
+		args = []string{topic, "--help"}
 	}
-	if _, err := k.Kong.Parse(args); err != nil {
-		return usage("no such topic: %s", c.Topic)
+	if _, err := k.Kong.Parse(args); a.exited < 0 {
+		return usage("%w: the topics are exit-codes and the names of commands", err)
 	}
 	return nil
 }

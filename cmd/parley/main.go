@@ -50,12 +50,11 @@ func run(args []string) int {
 	ctx, stop := interruptible()
 	defer stop()
 	var cli commands
-	exited := -1
 	k, err := kong.New(&cli,
 		kong.Name("parley"),
 		kong.Description("A messenger that no relay can read. Start with “parley demo”, or with “parley init” and “parley invite”."),
 		kong.Writers(a.out, a.err),
-		kong.Exit(func(code int) { exited = code }),
+		kong.Exit(func(code int) { a.exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(helpWithCodes),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -65,8 +64,8 @@ func run(args []string) int {
 		return a.fail(fmt.Errorf("the command line's own description: %w", err))
 	}
 	parsed, err := k.Parse(args)
-	if exited >= 0 { // --help
-		return exited
+	if a.exited >= 0 { // --help
+		return a.exited
 	}
 	if err != nil {
 		return a.fail(usage("%w (parley --help tells more)", err))

@@ -146,7 +146,7 @@ func checkRelay(address string) error {
 func changeSecret(dir string, old, to *secret) error {
 	p, err := profile.Open(dir, profile.Options{Secret: old.profile(), Migrations: messenger.Migrations})
 	if errors.Is(err, profile.ErrOwned) {
-		return fmt.Errorf("%w: %w; end it first", messenger.ErrState, err)
+		return fmt.Errorf("%w: %v; end it first", messenger.ErrState, err)
 	}
 	if err != nil {
 		return ofProfile(err)

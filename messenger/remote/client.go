@@ -14,6 +14,7 @@ import (
 type Client struct {
 	wire  *wire
 	owner Hello
+	more  Sentinels
 
 	mu      sync.Mutex
 	next    uint64
@@ -30,8 +31,8 @@ type pending struct {
 }
 
 // NewClient says hello on conn and owns it from then on.
-func NewClient(ctx context.Context, conn net.Conn) (*Client, error) {
-	c := &Client{wire: newWire(conn), pending: make(map[uint64]*pending), ended: make(chan struct{})}
+func NewClient(ctx context.Context, conn net.Conn, more Sentinels) (*Client, error) {
+	c := &Client{wire: newWire(conn), more: more, pending: make(map[uint64]*pending), ended: make(chan struct{})}
 	go c.read()
 	err := c.call(ctx, "hello", Hello{Version: Version, PID: os.Getpid()}, &c.owner)
 	switch {
@@ -157,6 +158,7 @@ func (c *Client) stream(ctx context.Context, method string, params, result any, 
 		}
 	}
 	if f.Error != nil {
+		f.Error.more = c.more
 		return f.Error
 	}
 	if result == nil {

@@ -28,7 +28,7 @@ func both(t *testing.T, test func(t *testing.T, f *fake, api messenger.API)) {
 
 func attach(t testing.TB, f *fake) (*Server, *Client) {
 	t.Helper()
-	s := NewServer(f, "/profile")
+	s := NewServer(f, "/profile", Sentinels{"far": errFar})
 	return s, join(t, s)
 }
 
@@ -41,7 +41,7 @@ func join(t testing.TB, s *Server) *Client {
 		s.ServeConn(a)
 		close(done)
 	}()
-	c, err := NewClient(t.Context(), b)
+	c, err := NewClient(t.Context(), b, Sentinels{"far": errFar})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +126,13 @@ func TestAPIAnswers(t *testing.T) {
 	})
 }
 
+// errFar stands for an error that only the program on both sides knows.
+var errFar = errors.New("far away")
+
 func TestAPIErrors(t *testing.T) {
 	all := []error{
 		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay,
-		messenger.ErrState, messenger.ErrTooLong, context.Canceled, context.DeadlineExceeded,
+		messenger.ErrState, messenger.ErrTooLong, context.Canceled, context.DeadlineExceeded, errFar,
 	}
 	both(t, func(t *testing.T, f *fake, api messenger.API) {
 		f.add("bob")
@@ -152,6 +155,7 @@ func TestAPIErrors(t *testing.T) {
 			"state":       {func() error { _, err := api.Resend(ctx, m.ID); return err }, messenger.ErrState, "received"},
 			"too long":    {func() error { _, err := api.Send(ctx, "bob", strings.Repeat("x", messenger.MaxText+1)); return err }, messenger.ErrTooLong, "262145"},
 			"to no one":   {func() error { _, err := api.Send(ctx, "eve", "x"); return err }, messenger.ErrNoContact, "eve"},
+			"far":         {func() error { _, err := api.SafetyNumber(ctx, "far"); return err }, errFar, "relay x: far away"},
 			"no safety":   {func() error { _, err := api.SafetyNumber(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
 			"no contact2": {func() error { _, err := api.Contact(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
 		} {

@@ -24,7 +24,13 @@ type Error struct {
 	Code    int      `json:"code"`
 	Message string   `json:"message"`
 	Data    []string `json:"data,omitempty"`
+
+	more Sentinels
 }
+
+// Sentinels are errors that keep their identity across the wire beside those of
+// this package and of messenger, by name. Both sides need the same.
+type Sentinels map[string]error
 
 // sentinels that keep their identity across the wire. A name is never reused.
 var sentinels = []struct {
@@ -55,11 +61,16 @@ func (e *Error) Is(target error) bool {
 			return slices.Contains(e.Data, s.name)
 		}
 	}
+	for name, err := range e.more {
+		if err == target {
+			return slices.Contains(e.Data, name)
+		}
+	}
 	return false
 }
 
 // toWire turns an error into one that can cross.
-func toWire(err error) *Error {
+func toWire(err error, more Sentinels) *Error {
 	var e *Error
 	if errors.As(err, &e) && err == error(e) {
 		return e
@@ -68,6 +79,11 @@ func toWire(err error) *Error {
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
 			e.Code, e.Data = codeAPI, append(e.Data, s.name)
+		}
+	}
+	for name, s := range more {
+		if errors.Is(err, s) {
+			e.Code, e.Data = codeAPI, append(e.Data, name)
 		}
 	}
 	return e

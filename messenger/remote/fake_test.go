@@ -161,6 +161,9 @@ func (f *fake) Remove(_ context.Context, name string) error {
 }
 
 func (f *fake) SafetyNumber(ctx context.Context, name string) (messenger.SafetyNumber, error) {
+	if name == "far" {
+		return messenger.SafetyNumber{}, fmt.Errorf("relay x: %w", errFar)
+	}
 	c, err := f.Contact(ctx, name)
 	if err != nil {
 		return messenger.SafetyNumber{}, err

@@ -19,6 +19,7 @@ import (
 type Server struct {
 	api     messenger.API
 	profile string
+	more    Sentinels
 
 	ctx  context.Context // ends when the grace of Shutdown is over
 	stop context.CancelFunc
@@ -34,8 +35,8 @@ type Server struct {
 }
 
 // NewServer makes a server for api; profile is told to clients, for their texts.
-func NewServer(api messenger.API, profile string) *Server {
-	s := &Server{api: api, profile: profile, peers: make(map[*peer]bool)}
+func NewServer(api messenger.API, profile string, more Sentinels) *Server {
+	s := &Server{api: api, profile: profile, more: more, peers: make(map[*peer]bool)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.slow, s.drop = context.WithCancel(s.ctx)
 	return s
@@ -290,7 +291,7 @@ func (p *peer) reply(id uint64, result any) {
 }
 
 func (p *peer) fail(id uint64, err error) {
-	p.wire.write(&frame{ID: &id, Error: toWire(err)})
+	p.wire.write(&frame{ID: &id, Error: toWire(err, p.s.more)})
 }
 
 // A request is what a method may know of the one that asked.

@@ -30,7 +30,7 @@ const hello = `{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1,"p
 // hangs up or everything was answered.
 func talk(t *testing.T, f *fake, answers int, lines ...string) []frame {
 	t.Helper()
-	s := NewServer(f, "/p")
+	s := NewServer(f, "/p", nil)
 	a, b := net.Pipe()
 	var done sync.WaitGroup
 	done.Go(func() { s.ServeConn(a) })
@@ -119,7 +119,7 @@ func TestRequestLimits(t *testing.T) {
 
 func TestSilentClientIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewServer(newFake(), "")
+		s := NewServer(newFake(), "", nil)
 		a, b := net.Pipe()
 		go s.ServeConn(a)
 		start := time.Now()
@@ -135,7 +135,7 @@ func TestSilentOwnerIsNoAnswer(t *testing.T) {
 		go io.Copy(io.Discard, a)
 		ctx, cancel := context.WithTimeout(t.Context(), helloTimeout)
 		defer cancel()
-		if _, err := NewClient(ctx, b); !errors.Is(err, ErrNoAnswer) {
+		if _, err := NewClient(ctx, b, nil); !errors.Is(err, ErrNoAnswer) {
 			t.Errorf("%v", err)
 		}
 		a.Close()
@@ -300,10 +300,10 @@ func TestOwnerDies(t *testing.T) {
 	f := newFake()
 	f.held = make(chan struct{})
 	defer close(f.held)
-	s := NewServer(f, "")
+	s := NewServer(f, "", nil)
 	a, b := net.Pipe()
 	go s.ServeConn(a)
-	c, err := NewClient(t.Context(), b)
+	c, err := NewClient(t.Context(), b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestSocket(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "sock")
-	if _, err := Dial(t.Context(), path); !errors.Is(err, ErrNoAnswer) {
+	if _, err := Dial(t.Context(), path, nil); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("dial nothing: %v", err)
 	}
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -336,7 +336,7 @@ func TestSocket(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
-	if _, err := Dial(t.Context(), path); !errors.Is(err, ErrNoAnswer) {
+	if _, err := Dial(t.Context(), path, nil); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("dial a stale socket: %v", err)
 	}
 	l, err := Listen(path)
@@ -347,10 +347,10 @@ func TestSocket(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	s := NewServer(newFake(), "/the/profile")
+	s := NewServer(newFake(), "/the/profile", nil)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	c, err := Dial(t.Context(), path)
+	c, err := Dial(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +388,7 @@ func FuzzServer(f *testing.F) {
 		api := newFake()
 		api.add("bob")
 		api.deliver("bob", "x")
-		s := NewServer(api, "")
+		s := NewServer(api, "", nil)
 		a, b := net.Pipe()
 		var done sync.WaitGroup
 		done.Go(func() { s.ServeConn(a) })
@@ -418,7 +418,7 @@ func FuzzClient(f *testing.F) {
 		var done sync.WaitGroup
 		done.Go(func() { io.Copy(io.Discard, a) })
 		done.Go(func() { a.Write(in); a.Close() })
-		if c, err := NewClient(t.Context(), b); err == nil {
+		if c, err := NewClient(t.Context(), b, nil); err == nil {
 			c.Listen(t.Context(), "", func(messenger.Message) error { return nil })
 			c.History(t.Context(), "x", 0)
 			c.Close()

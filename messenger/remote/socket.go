@@ -68,7 +68,7 @@ func (s *socket) Close() error {
 
 // Dial connects to the owner of a profile. Errors wrap ErrNoAnswer if nobody
 // listens or nobody answers within 5 s, ErrVersion and ErrForeign.
-func Dial(ctx context.Context, path string) (*Client, error) {
+func Dial(ctx context.Context, path string, more Sentinels) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
@@ -79,5 +79,5 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 		conn.Close()
 		return nil, err
 	}
-	return NewClient(ctx, conn)
+	return NewClient(ctx, conn, more)
 }
