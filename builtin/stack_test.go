@@ -14,9 +14,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"parley"
 	"parley/broker"
 	"parley/builtin"
 	"parley/carrier/smp"
+	smpclient "parley/carrier/smp/client"
 	smpserver "parley/carrier/smp/server"
 	"parley/messenger"
 	"parley/messenger/profile"
@@ -317,4 +319,49 @@ func (p *person) hearOne() (text string) {
 		p.t.Fatal(err)
 	}
 	return text
+}
+
+// TestBareOneWay: another client of the text, which knows nothing of our ways,
+// confirms with words of its own and writes.
+func TestBareOneWay(t *testing.T) {
+	r := newRelay(t)
+	a := newPerson(t, "alice")
+	inv, err := a.Invite(patience(t), messenger.InviteOptions{Relays: []string{r.address()}, As: "stranger", Bare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := smpclient.New(smpclient.Options{})
+	defer c.Close()
+	box, err := smpclient.FromOutOfBand(inv.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := c.Join(t.Context(), box.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Confirm(patience(t), end, []byte("\nI am a plain client\n")); err != nil {
+		t.Fatal(err)
+	}
+	a.met("stranger")
+	ctx := patience(t)
+	for { // until alice has secured the mailbox
+		_, err := c.Send(ctx, end, []byte("\nhello from afar\n"))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, parley.ErrDenied) {
+			t.Fatal(err)
+		}
+	}
+	if got := a.hearOne(); got != "hello from afar" {
+		t.Fatal(got)
+	}
+	h, err := a.History(t.Context(), "stranger", 0)
+	if err != nil || h[0].Kind != "notice" || !strings.Contains(h[0].Text, "I am a plain client") {
+		t.Fatalf("%+v %v", h, err)
+	}
+	if _, err := a.Send(t.Context(), "stranger", "hello?"); !errors.Is(err, messenger.ErrState) || !strings.Contains(err.Error(), "no mailbox") {
+		t.Fatal(err)
+	}
 }

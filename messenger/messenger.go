@@ -93,7 +93,7 @@ type Messenger struct {
 	frozen  map[int64]bool           // messages that are being cancelled right now
 	dropped int
 	backlog int
-	tidied  time.Time // when old things were last forgotten
+	tidied  time.Time     // when old things were last forgotten
 	room    chan struct{} // closed when the backlog has gone
 	crashed error
 }

@@ -249,6 +249,10 @@ func TestCancel(t *testing.T) {
 			ids = append(ids, a.send("bob", fmt.Sprint(i, " ")).ID)
 		}
 		<-time.After(5 * time.Minute)
+		var sealed, intents int
+		if err := a.p.DB().QueryRow("SELECT (SELECT count(*) FROM packets), (SELECT count(*) FROM intents)").Scan(&sealed, &intents); err != nil || sealed != window || intents != 4 {
+			t.Fatal(sealed, intents, err)
+		}
 		// The head, one that is sealed, one that is not.
 		for _, i := range []int{0, 5, window + 1} {
 			if m, err := a.m.Cancel(t.Context(), ids[i]); err != nil || m.State != Canceled {

@@ -1,10 +1,12 @@
 package parleytest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	mrand "math/rand/v2"
 	"net/url"
@@ -130,7 +132,7 @@ func (f *Faulty) Inject(to parley.Address, packet []byte) error {
 	if b.key != "" {
 		return parley.ErrDenied
 	}
-	f.put(b, packet, []byte("stranger"))
+	f.put(b, packet, []byte("key of a stranger"))
 	return nil
 }
 
@@ -196,7 +198,7 @@ func token() string {
 
 // Claim implements [parley.Carrier].
 func (f *Faulty) Claim(ctx context.Context, at parley.Address) (parley.Endpoint, error) {
-	if err := f.fault("claim", at); err != nil {
+	if err := errors.Join(ctx.Err(), f.fault("claim", at)); err != nil {
 		return parley.Endpoint{}, err
 	}
 	host, _, err := splitFaulty(at)
@@ -218,6 +220,9 @@ func address(host, id string) parley.Address {
 	return parley.Address(FaultyScheme + "://" + host + "/" + id)
 }
 
+// keyMark begins every sender's key.
+var keyMark = []byte("key ")
+
 // Join implements [parley.Carrier]. It works without the relay.
 func (f *Faulty) Join(ctx context.Context, at parley.Address) (parley.Endpoint, error) {
 	if err := f.fault("join", at); err != nil {
@@ -226,7 +231,7 @@ func (f *Faulty) Join(ctx context.Context, at parley.Address) (parley.Endpoint, 
 	if _, _, err := splitFaulty(at); err != nil {
 		return parley.Endpoint{}, err
 	}
-	return parley.Endpoint{Address: at, Secret: []byte(token()), Max: f.max}, nil
+	return parley.Endpoint{Address: at, Secret: append(bytes.Clone(keyMark), token()...), Max: f.max}, nil
 }
 
 // Send implements [parley.Carrier].
@@ -283,6 +288,9 @@ func (f *Faulty) Secure(ctx context.Context, at parley.Endpoint, bind []byte) er
 	if err := f.fault("secure", at.Address); err != nil {
 		return err
 	}
+	if !bytes.HasPrefix(bind, keyMark) {
+		return fmt.Errorf("not a sender's key: %w", parley.ErrRefused)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, b, err := f.find(parley.Address(at.Secret))
@@ -318,7 +326,12 @@ func (f *Faulty) Receive(ctx context.Context, at []parley.Endpoint, keep func(in
 	me := new(int)
 	f.mu.Lock()
 	for _, e := range at {
-		if _, b, err := f.find(parley.Address(e.Secret)); err == nil {
+		_, b, err := f.find(parley.Address(e.Secret))
+		if errors.Is(err, parley.ErrRefused) {
+			f.mu.Unlock()
+			return err
+		}
+		if err == nil {
 			b.owner = me
 		}
 	}
@@ -367,14 +380,8 @@ func (f *Faulty) deliver(ctx context.Context, at parley.Endpoint, i int, p parce
 	if err != nil {
 		return nil
 	}
-	if delay > 0 {
-		t := time.NewTimer(delay)
-		defer t.Stop()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-t.C:
-		}
+	if err := pauseFor(ctx, delay); err != nil {
+		return err
 	}
 	if err := f.fault("deliver", at.Address); err != nil {
 		return err
@@ -382,7 +389,7 @@ func (f *Faulty) deliver(ctx context.Context, at parley.Endpoint, i int, p parce
 	epoch := f.epoch(r)
 	d := parley.Delivery{Packet: p.packet, Bind: p.bind, Mark: binary.BigEndian.AppendUint64(nil, p.seq)}
 	if err := keep(i, d); err != nil {
-		return err
+		return pauseFor(ctx, 10*time.Millisecond) // it comes again
 	}
 	if err := f.fault("acked", at.Address); err != nil {
 		return err
@@ -394,6 +401,20 @@ func (f *Faulty) deliver(ctx context.Context, at parley.Endpoint, i int, p parce
 		b.queue = b.queue[1:]
 	}
 	return nil
+}
+
+func pauseFor(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }
 
 func (f *Faulty) epoch(r *faultyRelay) int {
