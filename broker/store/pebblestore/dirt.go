@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"sync"
 
@@ -79,6 +80,46 @@ func (d *dirt) put(t *dirt) {
 		}
 	}
 	d.lost = d.lost || t.lost
+}
+
+// pack writes d down, for the next life: whether the index may be stale, then for
+// each area its prefix behind its length, and the bits.
+func (d *dirt) pack() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := []byte{0}
+	if d.lost {
+		b[0] = 1
+	}
+	for p, a := range d.area {
+		b = append(append(b, byte(len(p))), p...)
+		for _, w := range a {
+			b = binary.BigEndian.AppendUint64(b, w)
+		}
+	}
+	return b
+}
+
+// unpack is the reverse; false means that it can't be read.
+func (d *dirt) unpack(b []byte) bool {
+	if len(b) == 0 {
+		return false
+	}
+	t := &dirt{lost: b[0] != 0}
+	for b = b[1:]; len(b) > 0; {
+		n := int(b[0])
+		if b = b[1:]; len(b) < n+areas/8 {
+			return false
+		}
+		a := t.get(string(b[:n]))
+		b = b[n:]
+		for i := range a {
+			a[i] = binary.BigEndian.Uint64(b)
+			b = b[8:]
+		}
+	}
+	d.put(t)
+	return true
 }
 
 // A span is a range of keys.

@@ -46,7 +46,7 @@ func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases
 		var err error
 		if e.db, err = pebble.Open(dir, o.pebble(e.gate, cache, quiet{e})); err == nil {
 			e.gate.armed.Store(true)
-			if err = e.checkFormat(); err != nil {
+			if err = errors.Join(e.checkFormat(), e.loadDirt()); err != nil {
 				err = errors.Join(err, e.db.Close())
 			}
 		}
@@ -61,7 +61,6 @@ func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases
 		e.gate.shut()
 		return nil, fmt.Errorf("%w: %w", errHeld, e.cause)
 	}
-	e.dirt.all() // what the life before has deleted, it may not have erased
 	go e.commit()
 	return e, nil
 }
@@ -72,7 +71,11 @@ func (e *engine) checkFormat() error {
 	if errors.Is(err, pebble.ErrNotFound) {
 		// The first log of a new database is of an older form, in which damage
 		// can't be told from a torn end. The flush begins another.
-		return errors.Join(e.db.Set([]byte{kFormat}, []byte(format), pebble.Sync), e.db.Flush())
+		return errors.Join(
+			e.db.Set([]byte{kFormat}, []byte(format), nil),
+			e.db.Set([]byte{kDirt}, new(dirt).pack(), pebble.Sync),
+			e.db.Flush(),
+		)
 	}
 	if err != nil {
 		return err
@@ -82,6 +85,25 @@ func (e *engine) checkFormat() error {
 		return fmt.Errorf("the folder holds %.40q, this program reads and writes %q", v, format)
 	}
 	return nil
+}
+
+// loadDirt takes over what the life before has deleted and not erased. If it
+// crashed, that is not known and may be anything.
+func (e *engine) loadDirt() error {
+	err := e.get([]byte{kDirt}, func(v []byte) error {
+		if !e.dirt.unpack(v) {
+			e.dirt.all()
+		}
+		return nil
+	})
+	if errors.Is(err, pebble.ErrNotFound) {
+		e.dirt.all()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return e.db.Delete([]byte{kDirt}, pebble.Sync)
 }
 
 // fail marks the engine as failed, once, and releases all who wait for it.
@@ -107,7 +129,7 @@ func (e *engine) close() error {
 	go func() {
 		defer e.rescue()
 		<-e.committer.over
-		closed <- e.db.Close()
+		closed <- errors.Join(e.db.Set([]byte{kDirt}, e.dirt.pack(), pebble.Sync), e.db.Close())
 	}()
 	select {
 	case err := <-closed:

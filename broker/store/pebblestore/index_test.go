@@ -1,6 +1,8 @@
 package pebblestore
 
 import (
+	"maps"
+	"os"
 	"testing"
 	"time"
 
@@ -115,5 +117,72 @@ func TestIndex(t *testing.T) {
 	if n, err := s.Sweep(ctx, day.Add(2*time.Hour), day, 100); err != nil || n != 10 {
 		t.Fatal(n, err)
 	}
-	check(map[string]int{"q": 0, "xe": 0, "xm": 0, "i": 0, "f": 0, "v": 1})
+	check(map[string]int{"q": 0, "xe": 0, "xm": 0, "i": 0, "f": 0, "v": 1, "d": 0})
+}
+
+// What a closed store still has to erase, the next life knows.
+func TestDirt(t *testing.T) {
+	var d, again dirt
+	d.mark(prefix(kItem), store.ID{0x12, 0x3f})
+	d.mark(prefix(kItem), store.ID{0xff, 0xff})
+	d.mark(prefix(kAlias, 7), store.ID{0x00, 0x01})
+	d.lost = true
+	if !again.unpack(d.pack()) || !again.lost || len(again.area) != 2 || *again.area["i"] != *d.area["i"] {
+		t.Errorf("%+v", again.area)
+	}
+	got := make(map[string]string)
+	for _, sp := range again.spans() {
+		got[string(sp.from)] = string(sp.to)
+	}
+	want := map[string]string{"i\x12\x30": "i\x12\x40", "i\xff\xf0": "j", "a\x07\x00\x00": "a\x07\x00\x10"}
+	if !maps.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, bad := range [][]byte{nil, {0, 1}, {0, 1, 'i', 0}, d.pack()[:600]} {
+		if new(dirt).unpack(bad) {
+			t.Errorf("%d bytes were taken", len(bad))
+		}
+	}
+	all := new(dirt)
+	all.all()
+	if n := len(all.spans()); n != 19*areas/spanAreas {
+		t.Errorf("%d spans", n)
+	}
+
+	dir := t.TempDir()
+	s, err := Open(dir, Options{ScrubEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.engine.Load().dirt.area); n != 0 {
+		t.Errorf("a new store has %d areas to erase", n)
+	}
+	if err := s.Create(t.Context(), store.Queue{ID: store.ID{1}, Props: []byte("p")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), store.Queue{ID: store.ID{1}, Version: 1, Props: []byte("r")}); err != nil {
+		t.Fatal(err)
+	}
+	crashed := t.TempDir() + "/db"
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]int{dir: 1, crashed: 19} {
+		if s, err = Open(dir, Options{ScrubEvery: -1}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(s.engine.Load().dirt.area); n != want {
+			t.Errorf("%d areas to erase, want %d", n, want)
+		}
+		if err := s.Scrub(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := len(s.engine.Load().dirt.area); n != 0 {
+			t.Errorf("%d areas left", n)
+		}
+		s.Close()
+	}
 }

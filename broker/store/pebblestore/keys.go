@@ -19,6 +19,7 @@ import (
 //	f id                   counters of a queue that has had messages
 //	i id seq(8)            message: time(8) body
 //	x kind time(8) id      what Sweep may have to look at, by time
+//	d                      what a closed store still has to erase
 const (
 	kFormat = 'v'
 	kRecord = 'q'
@@ -26,6 +27,7 @@ const (
 	kCount  = 'f'
 	kItem   = 'i'
 	kIndex  = 'x'
+	kDirt   = 'd'
 
 	byExpiry = 'e' // the queue's Expires
 	byAge    = 'm' // no message of the queue is older

@@ -87,6 +87,15 @@ func TestMillion(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("a sweep with nothing due: %v", time.Since(began))
+	// One replaced record in every part of the key space: all is rewritten.
+	spread(looks, 64, func(i int) {
+		q, _ := name(i * (n / looks))
+		p := make([]byte, 700)
+		_, _ = crand.Read(p)
+		if err := s.Update(ctx, store.Queue{ID: q, Version: 1, Props: p}); err != nil {
+			t.Error(err)
+		}
+	})
 	began = time.Now()
 	if err := s.Scrub(ctx); err != nil {
 		t.Error(err)

@@ -67,6 +67,9 @@ func (e *engine) scrub(ctx context.Context, d *dirt, gently bool) error {
 		return err
 	}
 	spans := append(d.spans(), span{[]byte{kIndex}, []byte{kIndex + 1}})
+	if err := e.cover(ctx, spans); err != nil {
+		return err
+	}
 	for _, sp := range spans {
 		began := time.Now()
 		err := e.guard(func() error { return e.db.Compact(ctx, sp.from, sp.to, false) })
@@ -80,6 +83,28 @@ func (e *engine) scrub(ctx context.Context, d *dirt, gently bool) error {
 		}
 	}
 	return e.erased(ctx, old)
+}
+
+// cover puts an entry without meaning across each span (it deletes range keys, of
+// which there are none), in a table of its own. A compaction down to the last
+// level then has to merge it with every table there, and so to rewrite them.
+// Without it, a table with nothing below it may just be moved down, and keep the
+// tombstones that name what was deleted.
+func (e *engine) cover(ctx context.Context, spans []span) error {
+	err := e.guard(func() error {
+		b := e.db.NewBatch()
+		defer b.Close()
+		for _, sp := range spans {
+			if err := b.RangeKeyDelete(sp.from, sp.to, nil); err != nil {
+				return err
+			}
+		}
+		return e.db.Apply(b, pebble.NoSync)
+	})
+	if err != nil {
+		return err
+	}
+	return e.flush(ctx)
 }
 
 // flush writes the buffers into tables. On a full disk the engine tries until

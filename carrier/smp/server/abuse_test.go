@@ -96,6 +96,22 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 }
 
+func TestHandshakesOfAllHostsAreBounded(t *testing.T) {
+	b := newBench(t, Options{MaxHandshakes: 10}, broker.Options{})
+	addr := b.listen(false)
+	first := dial(t, addr)
+	for range 15 {
+		dial(t, addr)
+	}
+	newDevice(t, dial(t, addr), b.KeyHash())
+	if !ended(first, 5*time.Second) {
+		t.Error("the oldest half-open connection is kept")
+	}
+	if n := b.Connections(); n > 11 {
+		t.Errorf("%d connections are kept", n)
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	b := newBench(t, Options{MaxConns: 4, MaxPlain: 2}, broker.Options{})
 	plain, addr := b.listen(true), b.listen(false)
@@ -138,24 +154,33 @@ func TestPlainIsForThisMachineOnly(t *testing.T) {
 // Whoever is too slow is closed, and nobody else.
 func TestSlowPeers(t *testing.T) {
 	const soon = 200 * time.Millisecond
-	b := newBench(t, Options{HandshakeTimeout: soon, BlockTimeout: soon, PlainTimeout: soon, IdleTimeout: 2 * soon}, broker.Options{})
+	b := newBench(t, Options{HandshakeTimeout: soon, BlockTimeout: soon, PlainTimeout: soon}, broker.Options{})
 	addr, plain := b.listen(false), b.listen(true)
 
-	subscribed := newDevice(t, dial(t, addr), b.KeyHash())
-	rid, sid := subscribed.create()
 	late := dial(t, addr)
 	late.Write([]byte("ha")) // and never the rest of the handshake
 	inBlock := newDevice(t, dial(t, addr), b.KeyHash()).NetConn()
 	inBlock.Write(make([]byte, 17)) // a tag and a byte
 	inTag := newDevice(t, dial(t, addr), b.KeyHash()).NetConn()
 	inTag.Write(make([]byte, 1))
-	idle := newDevice(t, dial(t, addr), b.KeyHash()).NetConn()
 	line := dial(t, plain)
 	line.Write([]byte("\n\nPI"))
-	for name, nc := range map[string]net.Conn{"handshake": late, "block": inBlock, "tag": inTag, "idle": idle, "line": line} {
+	for name, nc := range map[string]net.Conn{"handshake": late, "block": inBlock, "tag": inTag, "line": line} {
 		if !ended(nc, 10*time.Second) {
 			t.Errorf("slow in %s, and still connected", name)
 		}
+	}
+}
+
+// Whoever is silent is closed, unless he waits for messages.
+func TestIdlePeers(t *testing.T) {
+	const soon = 200 * time.Millisecond
+	b := newBench(t, Options{BlockTimeout: soon, IdleTimeout: 2 * soon}, broker.Options{})
+	addr := b.listen(false)
+	subscribed := newDevice(t, dial(t, addr), b.KeyHash())
+	rid, sid := subscribed.create()
+	if !ended(newDevice(t, dial(t, addr), b.KeyHash()).NetConn(), 10*time.Second) {
+		t.Error("idle, and still connected")
 	}
 	// Blocks of padding keep a connection open, as any byte does.
 	padding := newDevice(t, dial(t, addr), b.KeyHash())
@@ -166,7 +191,6 @@ func TestSlowPeers(t *testing.T) {
 	padding.send([]byte("\n\nPING\n"))
 	padding.want(smp.ID{}, smp.ERR, smp.CodeUnknown)
 
-	// Whoever waits for messages may wait.
 	<-time.After(4 * soon)
 	sender := newDevice(t, dial(t, addr), b.KeyHash())
 	sender.send(sender.raw(smp.Transmission{Verb: smp.SEND, ID: sid, Body: []byte("x")}, false))
@@ -248,9 +272,17 @@ func TestCommandsWithoutReadingAnswers(t *testing.T) {
 	nc := b.telnet().Conn // a pipe: nothing is buffered
 	before := heap()
 	nc.SetWriteDeadline(time.Now().Add(20 * time.Second))
-	lines := []byte(strings.Repeat("\n\nPING\n", 10_000))
+	lines := []byte(strings.Repeat("\n\nPING\n", 10))
+	c := onlyConn(b.Server)
 	for {
-		if _, err := nc.Write(lines); err != nil {
+		_, err := nc.Write(lines)
+		c.mu.Lock()
+		waiting := len(c.out)
+		c.mu.Unlock()
+		if waiting > maxOut+maxInFlight {
+			t.Fatalf("%d answers wait", waiting)
+		}
+		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("still connected")
 			}
