@@ -37,9 +37,9 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"Show the profile and its relays."`
 	Passphrase passphraseCmd `cmd:"" help:"Change the passphrase of the profile."`
 	Demo       demoCmd       `cmd:"" help:"See it work: a relay, Alice and Bob, all inside this process."`
-	// The measuring commands (bench) live in bench*.go and join here.
-	Version versionCmd `cmd:"" help:"Print the version."`
-	Help    helpCmd    `cmd:"" help:"Explain a topic: exit-codes."`
+	Bench      BenchCmd      `cmd:"" help:"Measure a relay, or crash it, and see that nothing gets lost."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Help       helpCmd       `cmd:"" help:"Explain a topic: exit-codes."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
