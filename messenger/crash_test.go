@@ -30,7 +30,7 @@ type written struct {
 // wherever either side crashes, each message is in the peer's timeline exactly
 // once and in order, unless it was cancelled; and nobody waits for another.
 func TestExactlyOnceInOrder(t *testing.T) {
-	seeds := testSeeds(16)
+	seeds := testSeeds(10)
 	if testing.Short() {
 		seeds = 4
 	}

@@ -21,7 +21,7 @@ func TestPairingCrashes(t *testing.T) {
 		if steps < 20 {
 			t.Fatalf("only %d steps", steps)
 		}
-		stride := testSeeds(3) // PARLEY_SEEDS=1: every step
+		stride := testSeeds(4) // PARLEY_SEEDS=1: every step
 		if testing.Short() {
 			stride = 9
 		}

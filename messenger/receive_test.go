@@ -84,7 +84,20 @@ func TestPacketNeverChooses(t *testing.T) {
 		t := w.t
 		a, b := w.person("alice", "one"), w.person("bob", "two")
 		w.connect(a, b)
+		// A genuine packet under another name, before it comes under its own.
+		w.net.Down("one", true)
+		id := b.send("alice", "genuine").ID
+		var packet []byte
+		w.until("it is sealed", func() bool {
+			return b.p.DB().QueryRow("SELECT packet FROM packets WHERE kind = 'message'").Scan(&packet) == nil
+		})
+		e, err := envelope.Parse(packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.STP = parley.NES
 		for _, p := range [][]byte{
+			envelope.Marshal(e),
 			envelope.Marshal(envelope.Envelope{STP: parley.SMPBare, Payload: []byte("\nfree text\n")}),
 			envelope.Marshal(envelope.Envelope{STP: parley.STP{Type: parley.Ratchet.Type, Version: 2}, Payload: []byte("x")}),
 		} {
@@ -93,10 +106,12 @@ func TestPacketNeverChooses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.until("they are dropped", func() bool { s, err := a.m.Status(t.Context()); return err == nil && s.Dropped == 2 })
+		w.until("they are dropped", func() bool { s, err := a.m.Status(t.Context()); return err == nil && s.Dropped == 3 })
 		if got := a.texts("bob"); len(got) != 0 {
 			t.Fatal(got)
 		}
+		w.net.Down("one", false)
+		b.wait(id, AtDevice)
 	})
 }
 

@@ -391,3 +391,31 @@ func TestSendRefusals(t *testing.T) {
 		}
 	})
 }
+
+// TestResendKeepsPlaces: what waits for another relay is not moved behind later
+// messages by Resend.
+func TestResendKeepsPlaces(t *testing.T) {
+	inBubble(t, 10, func(w *world) {
+		t := w.t
+		a, b := w.person("alice", "one"), w.person("bob", "three", "four")
+		w.connect(a, b)
+		a.wait(a.send("bob", "0").ID, AtDevice)
+		<-time.After(time.Minute)
+		b.stop()
+		w.net.Down("four", true)
+		first, second := a.send("bob", "1").ID, a.send("bob", "2").ID
+		a.wait(second, AtRelay)
+		if _, err := a.m.Resend(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		w.net.Kill("three")
+		w.net.Down("four", false)
+		b.start()
+		a.wait(first, AtDevice)
+		a.wait(second, AtDevice)
+		if got := strings.Join(b.texts("alice"), ""); got != "012" {
+			t.Fatal(got)
+		}
+	})
+}

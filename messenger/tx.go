@@ -59,12 +59,9 @@ func (m *Messenger) tx(ctx context.Context, step string, do func(*tx) error) err
 
 // alive is where tests let the process die: from then on nothing is committed.
 func (m *Messenger) alive(step string) error {
-	if m.o.fault == nil {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.crashed == nil {
+	if m.crashed == nil && m.o.fault != nil {
 		if m.crashed = m.o.fault(step); m.crashed != nil {
 			m.cancel()
 		}
