@@ -132,6 +132,9 @@ func (t *talk) watch(ctx context.Context) {
 				delete(t.waiting, m.ID)
 				t.mu.Unlock()
 			}
+			if m.State == messenger.Queued && !t.a.json {
+				return nil
+			}
 			return t.a.result(m, func() string {
 				return fmt.Sprintf("%12s%s: %s\n", "", stateText(*m), shorten(m.Text, 40))
 			})

@@ -174,10 +174,14 @@ func objects(ts *testscript.TestScript, file string) []map[string]any {
 	return all
 }
 
-// lines FILE N [KEY|KEY=VALUE]...: N lines of JSON, each with these.
+// lines FILE N|+ [KEY|KEY=VALUE]...: N lines of JSON, or some, each with these.
 func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
 	all := objects(ts, args[0])
-	if n, err := strconv.Atoi(args[1]); err != nil || len(all) != n {
+	n, err := strconv.Atoi(args[1])
+	if args[1] == "+" && len(all) > 0 {
+		n, err = len(all), nil
+	}
+	if err != nil || len(all) != n {
 		ts.Fatalf("%s has %d lines, want %s\n%s", args[0], len(all), args[1], ts.ReadFile(args[0]))
 	}
 	for _, o := range all {

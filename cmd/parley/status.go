@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type statusCmd struct{}
 
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
-	s, err := repeat(ctx, a, func(api messenger.API) (messenger.Status, error) { return api.Status(ctx) })
+	s, err := settledStatus(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -42,6 +43,23 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		}
 		return b.String()
 	})
+}
+
+// settledStatus gives a messenger that was opened just now a moment to reach its
+// relays, so that “not connected” means something.
+func settledStatus(ctx context.Context, a *app) (messenger.Status, error) {
+	open := func(r messenger.RelayStatus) bool { return !r.Connected && r.Error == "" }
+	for end := time.Now().Add(2 * time.Second); ; {
+		s, err := repeat(ctx, a, func(api messenger.API) (messenger.Status, error) { return api.Status(ctx) })
+		if err != nil || time.Now().After(end) || !slices.ContainsFunc(s.Relays, open) {
+			return s, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return s, context.Cause(ctx)
+		}
+	}
 }
 
 type versionCmd struct{}
