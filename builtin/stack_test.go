@@ -340,8 +340,10 @@ func TestBareOneWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Confirm(patience(t), end, []byte("\nI am a plain client\n")); err != nil {
-		t.Fatal(err)
+	for range 2 { // as after an answer that got lost: it is no message
+		if err := c.Confirm(patience(t), end, []byte("\nI am a plain client\n")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a.met("stranger")
 	ctx := patience(t)

@@ -8,6 +8,8 @@ import (
 	"parley"
 )
 
+var errNoMailbox = errors.New("no mailbox could be made yet")
+
 func newID() (id [16]byte) {
 	rand.Read(id[:])
 	return id
@@ -62,7 +64,7 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 			return err
 		}
 		if have == 0 {
-			return errors.Join(failed...)
+			return errors.Join(append(failed, errNoMailbox)...)
 		}
 		if err := t.exec("DELETE FROM paths WHERE line = ? AND state = 'want'", id); err != nil {
 			return err

@@ -194,7 +194,7 @@ func (m *Messenger) hand(ctx context.Context, j *job) (reach parley.Reach, piece
 		return 0, 1, fmt.Errorf("%w: the relay takes packets of at most %d bytes, and a pairing needs %d", parley.ErrRefused, j.path.end.Max, len(j.bytes))
 	}
 	err = b.Confirm(ctx, j.path.end, piece)
-	if errors.Is(err, parley.ErrDenied) {
+	if errors.Is(err, parley.ErrDenied) && !j.bare {
 		// An earlier Confirm of ours may have arrived and the mailbox be ours
 		// alone by now: then it takes signed packets only.
 		if reach, again := c.Send(ctx, j.path.end, piece); again == nil {

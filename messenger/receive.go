@@ -139,6 +139,9 @@ func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
 	if l.bare && l.state == connecting && len(a.bind) > 0 {
 		return t.bareAnswered(l, a)
 	}
+	if l.bare && len(a.bind) > 0 {
+		return dropped, fmt.Errorf("%w: a confirmation, and the line is connected", parley.ErrSeen), nil
+	}
 	packet := a.packet
 	if !l.bare {
 		e, err := envelope.Parse(packet)

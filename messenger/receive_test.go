@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,6 +183,17 @@ func TestReceipts(t *testing.T) {
 			<-time.After(time.Minute)
 			if m, err := a.m.Message(t.Context(), id); err != nil || m.State != c.want {
 				t.Errorf("%s: %+v %v", c.level, m, err)
+			}
+			// A later word of less moves nothing back.
+			err := a.m.tx(t.Context(), "test", func(tx *tx) error {
+				m, err := tx.lookup(id)
+				if err == nil {
+					err = tx.advance(m.Seq, AtRelay)
+				}
+				return err
+			})
+			if m, _ := a.m.Message(t.Context(), id); err != nil || m.State != c.want {
+				t.Errorf("%s: it went back: %+v %v", c.level, m, err)
 			}
 		}
 		if err := b.m.SetReceipts(t.Context(), "alice", "sometimes"); !errors.Is(err, ErrState) {
@@ -379,4 +391,48 @@ func TestBackpressure(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// gated opens nothing while it is shut, as a transport that waits for a key.
+type gated struct {
+	parley.Introducer
+	shut *atomic.Bool
+}
+
+func (g gated) Open(ctx context.Context, c *parley.Conversation, packet []byte) (*parley.Message, error) {
+	if g.shut.Load() {
+		return nil, parley.ErrNoKey
+	}
+	return g.Introducer.Open(ctx, c, packet)
+}
+
+// TestKeptIsTriedAgain: what could not be opened is, once the line moves on.
+func TestKeptIsTriedAgain(t *testing.T) {
+	inBubble(t, 8, func(w *world) {
+		t := w.t
+		a, b := w.person("alice", "one"), w.person("bob", "two")
+		w.connect(a, b)
+		a.stop()
+		var shut atomic.Bool
+		a.change = func(o *Options) {
+			var r parley.Registry
+			r.Carrier("faulty", w.net)
+			r.Transport(parley.Ratchet, gated{o.Registry.Secure[parley.Ratchet].(parley.Introducer), &shut})
+			o.Registry = &r
+		}
+		a.start()
+		shut.Store(true)
+		ids := []string{b.send("alice", "one").ID, b.send("alice", "two").ID}
+		w.until("they wait", func() bool { s, err := a.m.Status(t.Context()); return err == nil && s.Waiting == 2 })
+		shut.Store(false)
+		ids = append(ids, b.send("alice", "three").ID)
+		for _, id := range ids {
+			b.wait(id, AtDevice)
+		}
+		got := a.texts("bob")
+		slices.Sort(got)
+		if strings.Join(got, " ") != "one three two" {
+			t.Fatal(got)
+		}
+	})
 }

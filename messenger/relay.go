@@ -31,10 +31,10 @@ func (m *Messenger) relayOf(a parley.Address) (scheme string, relay parley.Addre
 	return scheme, parley.Address(scheme + "://" + host)
 }
 
-// heard notes how a relay answered.
+// heard notes how a relay answered, where nobody tells better.
 func (m *Messenger) heard(relay parley.Address, err error) {
 	o := sort(m.ctx, err)
-	if o == stopped {
+	if o == stopped || m.o.Events != nil {
 		return
 	}
 	m.relayState(relay, o != offline, err)

@@ -91,6 +91,8 @@ CREATE TABLE timeline (
 	UNIQUE (conversation, author, id)
 );
 CREATE INDEX timeline_id ON timeline (id);
+CREATE INDEX timeline_conversation ON timeline (conversation, seq);
+CREATE INDEX timeline_queued ON timeline (conversation) WHERE state = 'queued';
 CREATE INDEX timeline_new ON timeline (conversation, seq) WHERE state = 'received';
 CREATE TABLE intents (
 	id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -117,6 +117,15 @@ func TestRetrySchedule(t *testing.T) {
 		if now := s.all(); len(now) != n+1 || !bytes.Equal(now[n].packet, got[0].packet) {
 			t.Fatal("Resend did not hand the packet over at once")
 		}
+		// So does a new start: what was handed over is unprocessed again.
+		<-time.After(time.Second)
+		a.stop()
+		n = len(s.all())
+		a.start()
+		<-time.After(time.Millisecond)
+		if now := s.all(); len(now) != n+1 || !bytes.Equal(now[n].packet, got[0].packet) {
+			t.Fatal("a new start did not hand the packet over at once")
+		}
 		s.set(nil)
 		a.wait(id, AtDevice)
 		if got := b.texts("alice"); len(got) != 2 {
