@@ -222,6 +222,14 @@ func TestReceipts(t *testing.T) {
 		if m, _ := a.m.Message(t.Context(), id); err != nil || m.State != AtRelay {
 			t.Fatalf("%+v %v", m, err)
 		}
+		// What comes again is receipted again: its first receipt may be lost.
+		if err := b.m.SetReceipts(t.Context(), "alice", "delivered"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.m.Resend(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		a.wait(id, AtDevice)
 	})
 }
 
