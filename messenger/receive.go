@@ -1,7 +1,6 @@
 package messenger
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -112,22 +111,6 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	n, err := t.count("UPDATE inbox SET state = 'new' WHERE line = ? AND state = 'kept'", l.id)
 	t.then(func() { t.m.load(int(n)) })
 	return err
-}
-
-func (t *tx) boundKept(line int64) error {
-	for {
-		var n, size, oldest int64
-		if err := t.row("SELECT count(*), coalesce(sum(length(packet)), 0), coalesce(min(id), 0) FROM inbox WHERE line = ? AND state = 'kept'", line)(&n, &size, &oldest); err != nil {
-			return err
-		}
-		if n <= maxKept && size <= maxKeptBytes {
-			return nil
-		}
-		if err := t.exec("DELETE FROM inbox WHERE id = ?", oldest); err != nil {
-			return err
-		}
-		t.then(t.m.countDropped)
-	}
 }
 
 // open decides about one packet. An error is trouble with the disk; everything
@@ -288,53 +271,4 @@ func (t *tx) take(l line, c *parley.Conversation, msg *parley.Message) (cause, e
 		return cause, nil
 	}
 	return nil, t.event(l, c, msg, ev)
-}
-
-func (m *Messenger) countDropped() {
-	m.mu.Lock()
-	m.dropped++
-	m.mu.Unlock()
-}
-
-func (m *Messenger) unblock(line int64) {
-	m.mu.Lock()
-	delete(m.blocked, line)
-	m.mu.Unlock()
-}
-
-// load counts packets that wait to be processed; unload one that does no more.
-func (m *Messenger) load(n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.backlog += n
-}
-
-func (m *Messenger) unload() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.backlog--
-	if m.room != nil && m.backlog < maxBacklog {
-		close(m.room)
-		m.room = nil
-	}
-}
-
-// makeRoom waits while too much waits to be processed.
-func (m *Messenger) makeRoom(ctx context.Context) error {
-	m.mu.Lock()
-	if m.backlog < maxBacklog {
-		m.mu.Unlock()
-		return nil
-	}
-	if m.room == nil {
-		m.room = make(chan struct{})
-	}
-	room := m.room
-	m.mu.Unlock()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-room:
-		return nil
-	}
 }
