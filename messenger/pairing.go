@@ -7,6 +7,28 @@ import (
 	"parley/content"
 )
 
+// Pairing (invite.go, accept.go, claim.go, and here what comes back). Each step
+// is a commit, and after a crash goes on from there:
+//
+//	inviter                               acceptor
+//	1 Invite: mailboxes, offer            2 Accept: line, offer and the inviter's
+//	  (invited)                             mailboxes (claiming)
+//	                                      3 own mailboxes, one by one
+//	                                      4 answer in the outbox (connecting)
+//	                                      5 Confirm on every path, as long as it takes
+//	6 inbox with bind, ACK
+//	7 Open, Accept: keys, the peer's
+//	  mailboxes, hello as an intent
+//	  (connected)
+//	8 Secure each mailbox by which that
+//	  very answer came; forget its address
+//	9 hello sealed, Confirm on every path
+//	                                      10 inbox with bind, ACK, Open: (connected)
+//	                                      11 Secure; forget
+//
+// A relay's "denied" is no failure: the mailbox may not be open to us yet. Bare
+// pairing (bare.go) has the same steps with other packets.
+
 // introduced is step 7: an answer to an invitation of ours.
 func (t *tx) introduced(l line, p parley.SecureTransport, c *parley.Conversation, in *parley.Introduction) error {
 	i, ok := p.(parley.Introducer)
