@@ -97,12 +97,12 @@ func (c *conn) submit(cmd *command) bool {
 	c.inFlight++
 	switch {
 	case cmd.verb == smp.CONN:
-		go c.carryOut(w)
+		c.s.start(job{c, w})
 	case l.busy:
 		l.waiting = append(l.waiting, w)
 	default:
 		l.busy = true
-		go c.carryOut(w)
+		c.s.start(job{c, w})
 	}
 	c.mu.Unlock()
 	return true

@@ -16,6 +16,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"parley/broker"
 	"parley/carrier/smp"
@@ -31,6 +32,9 @@ type Server struct {
 	o      Options
 	crypto chan struct{} // a place for each expensive private-key operation
 	memory budget
+	jobs   chan job
+	idle   atomic.Int32 // workers without a job
+	last   sync.Once    // closes jobs
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -52,6 +56,7 @@ func New(b *broker.Broker, key crypto.Decrypter, o Options) (*Server, error) {
 	s := &Server{
 		b: b, o: o,
 		// Strangers' handshakes and CONNs leave half of the machine to others.
+		jobs:      make(chan job),
 		crypto:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
@@ -104,7 +109,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 	done := make(chan struct{})
 	go func() {
-		s.running.Wait()
+		s.running.Wait() // who could start a job has ended
+		s.last.Do(func() { close(s.jobs) })
 		close(done)
 	}()
 	select {

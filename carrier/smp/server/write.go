@@ -16,11 +16,11 @@ func (c *conn) notify() {
 	c.mu.Unlock()
 }
 
-// kick makes sure that a goroutine writes; c.mu is held.
+// kick makes sure that somebody writes; c.mu is held.
 func (c *conn) kick() {
 	if !c.writing && !c.dead {
 		c.writing = true
-		go c.write()
+		c.s.start(job{conn: c})
 	}
 }
 
