@@ -21,6 +21,8 @@ type RelayReport struct {
 	DeliveryP50 float64 `json:"delivery_p50_ms"` // SEND until MSG
 	DeliveryP99 float64 `json:"delivery_p99_ms"`
 
+	Others float64 `json:"machine_used_by_others"` // share of all processors, 0 to 1
+
 	CPU float64 `json:"server_cpu_us_per_message,omitempty"` // both sides, when in process
 
 	Work  *Work        `json:"work_per_message,omitempty"`
@@ -51,6 +53,7 @@ type HalfLoad struct {
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
 	Max       float64 `json:"max_ms"`
+	Others    float64 `json:"machine_used_by_others"` // share of all processors, 0 to 1
 	histogram Histogram
 }
 
@@ -88,6 +91,7 @@ func (r *RelayReport) WriteText(w io.Writer) error {
 		p.f("              floor  %8.0f  %s\n", f.PerSecond, bar(f.PerSecond, full))
 		p.f("ratio         %.0f %% of the floor (%s), %.0f %% of the echo\n", f.Ratio*100, aim(f.Ratio >= aimRatio, "50 %"), f.EchoRatio*100)
 	}
+	p.others(r.Others)
 	p.f("latency       p50 %.2f ms, p99 %.2f ms; until delivery p50 %.2f, p99 %.2f\n", r.P50, r.P99, r.DeliveryP50, r.DeliveryP99)
 	p.f("%s", Chart(&r.latency))
 	if r.CPU > 0 {
@@ -102,6 +106,7 @@ func (r *RelayReport) WriteText(w io.Writer) error {
 	}
 	if h := r.HalfLoad; h != nil {
 		p.f("half load     %.0f messages/s: p50 %.2f ms, p99 %.2f ms (%s), max %.2f ms\n", h.Rate, h.P50, h.P99, aim(h.P99 <= aimHalfLoad, "20 ms"), h.Max)
+		p.others(h.Others)
 		p.f("%s", Chart(&h.histogram))
 	}
 	if m := r.Memory; m != nil {
@@ -126,6 +131,13 @@ func aim(met bool, what string) string {
 func kb(n int64) float64 { return float64(n) / 1024 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// others warns that the machine was not ours alone.
+func (p *printer) others(share float64) {
+	if share > 0.05 {
+		p.f("              meanwhile other programs used %.0f %% of the machine\n", share*100)
+	}
+}
 
 // printer keeps the first error.
 type printer struct {

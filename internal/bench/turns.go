@@ -13,6 +13,7 @@ func (b *bench) takeTurns(ctx context.Context, f *floors) error {
 	var sum Load
 	var cpu time.Duration
 	var ratios, echoRatios []float64
+	var busy float64
 	var bare, echo BareResult
 	each := b.Duration / turns
 	if b.Profile != "" {
@@ -25,10 +26,12 @@ func (b *bench) takeTurns(ctx context.Context, f *floors) error {
 		if err != nil {
 			return err
 		}
+		others := b.watchOthers()
 		l, err := closed(ctx, b.workers, each)
 		if err != nil {
 			return fmt.Errorf("load: %w", err)
 		}
+		busy += others() / turns
 		after, err := b.relay.usage()
 		if err != nil {
 			return err
@@ -59,6 +62,7 @@ func (b *bench) takeTurns(ctx context.Context, f *floors) error {
 		}
 	}
 	r := b.report
+	r.Others = busy
 	r.Messages, r.Seconds, r.PerSecond = sum.Messages, sum.Elapsed.Seconds(), sum.PerSecond()
 	r.P50, r.P99 = ms(sum.Whole.Quantile(0.5)), ms(sum.Whole.Quantile(0.99))
 	r.DeliveryP50, r.DeliveryP99 = ms(sum.Delivery.Quantile(0.5)), ms(sum.Delivery.Quantile(0.99))
@@ -80,15 +84,41 @@ func (b *bench) takeTurns(ctx context.Context, f *floors) error {
 func (b *bench) halfLoad(ctx context.Context) error {
 	rate := b.report.PerSecond / 2
 	b.say("half load: %.0f messages/s", rate)
+	others := b.watchOthers()
 	l, err := paced(ctx, b.workers, max(b.Duration/2, 500*time.Millisecond), rate)
 	if err != nil {
 		return fmt.Errorf("half load: %w", err)
 	}
 	b.report.HalfLoad = &HalfLoad{
-		Rate: rate, Messages: l.Messages, histogram: l.Whole,
+		Rate: rate, Others: others(), Messages: l.Messages, histogram: l.Whole,
 		P50: ms(l.Whole.Quantile(0.5)), P99: ms(l.Whole.Quantile(0.99)), Max: ms(l.Whole.Max()),
 	}
 	return nil
+}
+
+// watchOthers returns a function that tells which share of the machine other
+// programs have used since; 0 where that cannot be known.
+func (b *bench) watchOthers() func() float64 {
+	look := func() (others, all time.Duration, err error) {
+		busy, all, err := machineTime()
+		if err != nil {
+			return 0, 0, err
+		}
+		own, err := ownUsage()
+		if err != nil || b.relay.p != nil {
+			return busy - own.CPU, all, err
+		}
+		relay, err := b.relay.usage()
+		return busy - own.CPU - relay.CPU, all, err
+	}
+	others0, all0, err0 := look()
+	return func() float64 {
+		others, all, err := look()
+		if err != nil || err0 != nil || all <= all0 {
+			return 0
+		}
+		return max(0, float64(others-others0)/float64(all-all0))
+	}
 }
 
 func micros(d time.Duration, n uint64) float64 {

@@ -47,6 +47,32 @@ func usageOf(pid int) (usage, error) {
 	return usage{time.Duration(user+sys) * (time.Second / 100), rss}, err // USER_HZ is 100 on every Linux ABI
 }
 
+// machineTime reads how long the machine's processors have been busy, and how long
+// they have been there, added up over all of them, in ticks of 10 ms.
+func machineTime() (busy, all time.Duration, err error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	line, _, _ := bytes.Cut(b, []byte{'\n'})
+	// cpu user nice system idle iowait irq softirq steal; what follows is in user.
+	f := bytes.Fields(line)
+	if len(f) < 9 || string(f[0]) != "cpu" {
+		return 0, 0, errors.New("/proc/stat has an unknown form")
+	}
+	for i, field := range f[1:9] {
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		all += time.Duration(n) * (time.Second / 100)
+		if i != 3 && i != 4 {
+			busy += time.Duration(n) * (time.Second / 100)
+		}
+	}
+	return busy, all, nil
+}
+
 func residentBytes(pid string) (int64, error) {
 	b, err := os.ReadFile("/proc/" + pid + "/statm")
 	if err != nil {
