@@ -25,7 +25,7 @@ const (
 	DefaultMessageTTL    = 21 * 24 * time.Hour
 	DefaultSuspendedTTL  = 7 * 24 * time.Hour
 	DefaultSweepEvery    = time.Minute
-	DefaultSubscriptions = 2_000_000
+	DefaultSubscriptions = 1_000_000
 )
 
 // Errors of the broker. Those of the store that it passes on are [store.ErrNotFound],

@@ -42,16 +42,17 @@ type Queues struct {
 
 // Limits bounds what clients can make the relay hold.
 type Limits struct {
-	Connections       int      `toml:"connections"`
-	PlainConnections  int      `toml:"plain_connections"`
-	Handshakes        int      `toml:"handshakes"`
-	HandshakesPerHost int      `toml:"handshakes_per_host"`
-	Subscriptions     int      `toml:"subscriptions"`
-	Memory            Size     `toml:"memory"`
-	Handshake         Duration `toml:"handshake"`
-	Block             Duration `toml:"block"`
-	Write             Duration `toml:"write"`
-	Idle              Duration `toml:"idle"`
+	Connections        int      `toml:"connections"`
+	ConnectionsPerHost int      `toml:"connections_per_host"`
+	PlainConnections   int      `toml:"plain_connections"`
+	Handshakes         int      `toml:"handshakes"`
+	HandshakesPerHost  int      `toml:"handshakes_per_host"`
+	Subscriptions      int      `toml:"subscriptions"`
+	Memory             Size     `toml:"memory"`
+	Handshake          Duration `toml:"handshake"`
+	Block              Duration `toml:"block"`
+	Write              Duration `toml:"write"`
+	Idle               Duration `toml:"idle"`
 }
 
 // Store tunes the embedded store.
@@ -126,7 +127,8 @@ func (c *Config) check() error {
 		"queues.quota": int64(c.Queues.Quota), "queues.message_ttl": int64(c.Queues.MessageTTL),
 		"queues.suspended_ttl": int64(c.Queues.SuspendedTTL), "queues.sweep": int64(c.Queues.Sweep),
 		"limits.connections": int64(c.Limits.Connections), "limits.plain_connections": int64(c.Limits.PlainConnections),
-		"limits.handshakes": int64(c.Limits.Handshakes), "limits.handshakes_per_host": int64(c.Limits.HandshakesPerHost),
+		"limits.connections_per_host": int64(c.Limits.ConnectionsPerHost),
+		"limits.handshakes":           int64(c.Limits.Handshakes), "limits.handshakes_per_host": int64(c.Limits.HandshakesPerHost),
 		"limits.subscriptions": int64(c.Limits.Subscriptions), "limits.memory": int64(c.Limits.Memory),
 		"limits.handshake": int64(c.Limits.Handshake), "limits.block": int64(c.Limits.Block),
 		"limits.write": int64(c.Limits.Write), "limits.idle": int64(c.Limits.Idle),

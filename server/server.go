@@ -84,7 +84,8 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	s.front, err = smpserver.New(s.broker, key, smpserver.Options{
 		Creators: creators,
 		MaxConns: cfg.Limits.Connections, MaxPlain: cfg.Limits.PlainConnections,
-		MaxHandshakes: cfg.Limits.Handshakes, MaxPerHost: cfg.Limits.HandshakesPerHost,
+		HostConns: cfg.Limits.ConnectionsPerHost, MaxHandshakes: cfg.Limits.Handshakes,
+		HostHandshakes:   cfg.Limits.HandshakesPerHost,
 		HandshakeTimeout: time.Duration(cfg.Limits.Handshake), IdleTimeout: time.Duration(cfg.Limits.Idle),
 		BlockTimeout: time.Duration(cfg.Limits.Block), WriteTimeout: time.Duration(cfg.Limits.Write),
 		Memory: int64(cfg.Limits.Memory), Trouble: trouble.report,

@@ -112,6 +112,27 @@ func TestHandshakesOfAllHostsAreBounded(t *testing.T) {
 	}
 }
 
+func TestOneHostLeavesRoomForOthers(t *testing.T) {
+	b := newBench(t, Options{HostConns: 3}, broker.Options{})
+	addr := b.listen(false)
+	var open []*device
+	for range 3 {
+		open = append(open, newDevice(t, dial(t, addr), b.KeyHash()))
+	}
+	if !ended(dial(t, addr), 5*time.Second) {
+		t.Error("a fourth connection of one host is kept")
+	}
+	b.device() // a pipe is another host
+	open[0].Close()
+	for end := time.Now().Add(5 * time.Second); b.Connections() > 3 && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	newDevice(t, dial(t, addr), b.KeyHash())
+	for _, d := range open[1:] {
+		d.Close()
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	b := newBench(t, Options{MaxConns: 4, MaxPlain: 2}, broker.Options{})
 	plain, addr := b.listen(true), b.listen(false)

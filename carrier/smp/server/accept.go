@@ -69,33 +69,48 @@ func (s *Server) serve(l net.Listener, plain bool) error {
 
 // accept starts a connection, or closes it if there are too many.
 func (s *Server) accept(nc net.Conn, plain bool) {
+	t := &timed{Conn: nc, s: s, plain: plain, handshake: !plain, host: hostOf(nc.RemoteAddr())}
 	s.mu.Lock()
-	if s.draining || s.open >= s.o.MaxConns || plain && s.plain >= s.o.MaxPlain {
+	if !s.admit(t) {
 		s.mu.Unlock()
 		nc.Close()
 		return
 	}
-	s.open++
-	if plain {
-		s.plain++
-	}
 	s.running.Add(1)
-	var h *half
-	if !plain {
-		h = s.opening.add(nc, hostOf(nc.RemoteAddr()), s.o.MaxHandshakes, s.o.MaxPerHost)
-	}
-	s.mu.Unlock()
 	if plain {
-		s.begin(&timed{Conn: nc, s: s}, nil)
+		s.mu.Unlock()
+		s.begin(t, nil)
 		return
 	}
-	go s.handshake(nc, h)
+	h := s.opening.add(nc, t.host, s.o.MaxHandshakes, s.o.HostHandshakes)
+	s.mu.Unlock()
+	go s.handshake(t, h)
+}
+
+// admit counts a connection in if there is room for it.
+func (s *Server) admit(t *timed) bool {
+	switch {
+	case s.draining || s.open >= s.o.MaxConns:
+		return false
+	case t.plain:
+		if s.plain >= s.o.MaxPlain {
+			return false
+		}
+		s.plain++
+	default:
+		if s.hosts[t.host] >= s.o.HostConns {
+			return false
+		}
+		s.hosts[t.host]++
+	}
+	s.open++
+	return true
 }
 
 // handshake runs in a goroutine that ends with it, so that an idle connection
 // doesn't keep the stack that the cryptography made large.
-func (s *Server) handshake(nc net.Conn, h *half) {
-	t := &timed{Conn: nc, s: s, handshake: true}
+func (s *Server) handshake(t *timed, h *half) {
+	nc := t.Conn
 	nc.SetDeadline(time.Now().Add(s.o.HandshakeTimeout))
 	wire, err := s.id.Accept(t)
 	s.mu.Lock()
@@ -103,7 +118,7 @@ func (s *Server) handshake(nc net.Conn, h *half) {
 	s.mu.Unlock()
 	if err != nil {
 		nc.Close()
-		s.gone(false)
+		s.gone(t)
 		return
 	}
 	nc.SetDeadline(time.Time{})
@@ -123,12 +138,14 @@ func (s *Server) begin(t *timed, wire *smp.Conn) {
 	go c.read()
 }
 
-// gone ends what accept began.
-func (s *Server) gone(plain bool) {
+// gone ends what accept began; the address is forgotten with the connection.
+func (s *Server) gone(t *timed) {
 	s.mu.Lock()
 	s.open--
-	if plain {
+	if t.plain {
 		s.plain--
+	} else if s.hosts[t.host]--; s.hosts[t.host] == 0 {
+		delete(s.hosts, t.host)
 	}
 	s.mu.Unlock()
 	s.running.Done()

@@ -141,7 +141,7 @@ func (c *conn) create(ctx context.Context, w work) error {
 	return c.hub.Create(ctx, keyBytes(key), smp.IDSize, c.maxBody(), func(q broker.Queue) {
 		rid, _ := smp.MakeID(q.ID[:smp.IDSize])
 		sid, _ := smp.MakeID(q.Sender[:smp.IDSize])
-		c.answer(w, slot{verb: smp.IDS, ids: &[2]smp.ID{rid, sid}})
+		c.answerIDs(w, rid, sid)
 	})
 }
 

@@ -3,6 +3,7 @@ package smpserver
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,11 +16,10 @@ import (
 // A conn is one transport connection. At rest it is one goroutine that waits for
 // the first bytes of a block, and this struct.
 type conn struct {
-	s     *Server
-	nc    *timed
-	wire  *smp.Conn
-	hub   *broker.Conn
-	plain bool
+	s    *Server
+	nc   *timed
+	wire *smp.Conn
+	hub  *broker.Conn
 
 	mu       sync.Mutex // taken while the broker's is held: call no broker under it
 	room     sync.Cond  // something below has become less
@@ -36,8 +36,7 @@ type conn struct {
 func newConn(s *Server, nc *timed, wire *smp.Conn) *conn {
 	c := &conn{s: s, nc: nc, wire: wire}
 	if wire == nil {
-		c.wire, c.plain = smp.Plain(nc, smp.ServerSide, 0), true
-		nc.whole = s.o.PlainTimeout
+		c.wire = smp.Plain(nc, smp.ServerSide, 0)
 	}
 	c.room.L = &c.mu
 	c.hub = s.b.Connect(c.notify)
@@ -47,7 +46,7 @@ func newConn(s *Server, nc *timed, wire *smp.Conn) *conn {
 
 // maxBody is the longest message that this connection can deliver.
 func (c *conn) maxBody() int {
-	if c.plain {
+	if c.nc.plain {
 		return smp.MaxBodyPlain
 	}
 	return smp.MaxBodyBlock
@@ -60,7 +59,7 @@ func (c *conn) read() {
 	var t smp.Transmission
 	c.nc.fresh = true
 	for {
-		c.nc.fresh = c.nc.fresh || c.plain
+		c.nc.fresh = c.nc.fresh || c.nc.plain
 		err := c.wire.Next(&t)
 		if err == nil {
 			if !c.submit(newCommand(&t)) {
@@ -89,7 +88,7 @@ func (c *conn) end() {
 	c.s.mu.Lock()
 	delete(c.s.conns, c)
 	c.s.mu.Unlock()
-	c.s.gone(c.plain)
+	c.s.gone(c.nc)
 }
 
 // kill closes the transport; whoever reads or writes finds out.
@@ -107,10 +106,11 @@ type timed struct {
 	net.Conn
 	s         *Server
 	hub       *broker.Conn
-	handshake bool          // the caller has set deadlines
-	whole     time.Duration // for a plain transmission; 0 when encrypted
-	inBlock   int           // bytes read of the block that is coming
-	fresh     bool          // no byte of the next block or transmission has come
+	host      netip.Prefix
+	plain     bool
+	handshake bool // the caller has set deadlines
+	inBlock   int  // bytes read of the block that is coming
+	fresh     bool // no byte of the next block or transmission has come
 	awake     atomic.Bool
 }
 
@@ -148,8 +148,8 @@ func (t *timed) Read(p []byte) (int, error) {
 		return n, err
 	}
 	t.fresh = false
-	whole := t.whole
-	if whole == 0 {
+	whole := t.s.o.PlainTimeout
+	if !t.plain {
 		// Blocks are read to their end and no further. One may be all padding.
 		whole = t.s.o.BlockTimeout
 		if t.inBlock += n; t.inBlock >= smp.BlockSize {

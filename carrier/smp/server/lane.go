@@ -14,18 +14,19 @@ import "parley/carrier/smp"
 // A lane is one connection ID with commands under way or answers that wait.
 type lane struct {
 	id      smp.ID
-	busy    bool   // a goroutine carries out commands
-	waiting []work // for it
-	slots   []slot // answers in the order of the commands
-	first   uint64 // the number of slots[0]
+	busy    bool                  // a goroutine carries out commands
+	waiting []work                // for it
+	slots   []slot                // answers in the order of the commands
+	first   uint64                // the number of slots[0]
+	ids     map[uint64]*[2]smp.ID // what IDS says, by slot
 }
 
-// A slot keeps the place of one answer.
+// A slot keeps the place of one answer. It has three bytes, because very many
+// may wait behind a HOLD.
 type slot struct {
 	done bool
 	verb smp.Verb
 	code smp.Code
-	ids  *[2]smp.ID // IDS
 }
 
 type work struct {
@@ -38,6 +39,7 @@ type work struct {
 type reply struct {
 	id smp.ID
 	slot
+	ids *[2]smp.ID
 }
 
 func (r reply) transmission() smp.Transmission {
@@ -140,6 +142,17 @@ func (c *conn) answer(w work, s slot) {
 	c.mu.Unlock()
 }
 
+// answerIDs settles a CONN; the broker is locked.
+func (c *conn) answerIDs(w work, rid, sid smp.ID) {
+	c.mu.Lock()
+	if w.lane.ids == nil {
+		w.lane.ids = make(map[uint64]*[2]smp.ID)
+	}
+	w.lane.ids[w.slot] = &[2]smp.ID{rid, sid}
+	c.settle(w.lane, w.slot, slot{verb: smp.IDS})
+	c.mu.Unlock()
+}
+
 // settle fills a slot and hands on the answers that need not wait any longer.
 func (c *conn) settle(l *lane, at uint64, s slot) {
 	s.done = true
@@ -147,8 +160,9 @@ func (c *conn) settle(l *lane, at uint64, s slot) {
 	n := 0
 	for n < len(l.slots) && l.slots[n].done {
 		if !c.dead {
-			c.out = append(c.out, reply{l.id, l.slots[n]})
+			c.out = append(c.out, reply{l.id, l.slots[n], l.ids[l.first+uint64(n)]})
 		}
+		delete(l.ids, l.first+uint64(n))
 		n++
 	}
 	if n == 0 {

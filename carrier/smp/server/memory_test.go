@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // The client's end in this test is a bare socket.
 func TestIdleConnectionIsSmall(t *testing.T) {
 	const n = 400
-	b := newBench(t, Options{MaxPerHost: n}, broker.Options{})
+	b := newBench(t, Options{HostHandshakes: n}, broker.Options{})
 	addr := b.listen(false)
 	idle := func(n int) (open []net.Conn) {
 		for range n {

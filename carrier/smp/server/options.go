@@ -11,10 +11,12 @@ type Options struct {
 	// signed by one of them. At most MaxCreators.
 	Creators []*rsa.PublicKey
 
-	MaxConns      int // connections open at once, handshakes included: 20,000
-	MaxPlain      int // plain ones among them: 256
-	MaxHandshakes int // unfinished handshakes at once: 1,024; the oldest gives way
-	MaxPerHost    int // of them from one IPv4 address or IPv6 /64 network: 128; so
+	MaxConns  int // connections open at once, handshakes included: 20,000
+	MaxPlain  int // plain ones among them: 256
+	HostConns int // encrypted ones of one host (IPv4 address or IPv6 /64): 15,000
+
+	MaxHandshakes  int // unfinished handshakes at once: 1,024; the oldest gives way
+	HostHandshakes int // of them from one host: 128; the same
 
 	HandshakeTimeout time.Duration // for the whole handshake: 10 s
 	IdleTimeout      time.Duration // without a byte and without a subscription: 10 min
@@ -34,9 +36,9 @@ type Options struct {
 
 // Bounds of one connection. What waits for them waits in the peer's socket.
 const (
-	maxInFlight = 64     // commands being executed or waiting their turn
-	maxOut      = 128    // responses not yet written; then no command is read
-	maxSlots    = 16_384 // responses that wait behind a HOLD; then the connection is closed
+	maxInFlight = 64   // commands being executed or waiting their turn
+	maxOut      = 128  // responses not yet written; then no command is read
+	maxSlots    = 8192 // responses that wait behind a HOLD; then the connection is closed
 )
 
 // MaxCreators bounds Options.Creators: a CONN is verified against each.
@@ -56,7 +58,8 @@ func (o *Options) fill() {
 	number(&o.MaxConns, 20_000)
 	number(&o.MaxPlain, 256)
 	number(&o.MaxHandshakes, 1024)
-	number(&o.MaxPerHost, 128)
+	number(&o.HostConns, 15_000)
+	number(&o.HostHandshakes, 128)
 	duration(&o.HandshakeTimeout, 10*time.Second)
 	duration(&o.IdleTimeout, 10*time.Minute)
 	duration(&o.BlockTimeout, 30*time.Second)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,8 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	opening   halfOpen
-	open      int // connections, handshakes included
+	open      int                  // connections, handshakes included
+	hosts     map[netip.Prefix]int // how many of them are encrypted, by host
 	plain     int
 	draining  bool
 	running   sync.WaitGroup // accept loops, handshakes, connections
@@ -60,6 +62,7 @@ func New(b *broker.Broker, key crypto.Decrypter, o Options) (*Server, error) {
 		crypto:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
+		hosts:     make(map[netip.Prefix]int),
 	}
 	s.memory.init(o.Memory)
 	s.opening.init()

@@ -86,7 +86,7 @@ func TestAuthErrorsTakeTheSameTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bench{TB: t, Server: front, b: hub}
-	c := newConn(b.Server, &timed{s: b.Server}, nil)
+	c := newConn(b.Server, &timed{s: b.Server, plain: true}, nil)
 	defer c.hub.Close()
 	all := attempts(t, b)
 	var report string

@@ -69,7 +69,7 @@ func (p *packer) flush() error {
 func (c *conn) write() {
 	space := scratch.Get().(*[]byte)
 	p := packer{wire: c.wire, limit: smp.ContentSize, buf: (*space)[:0]}
-	if c.plain {
+	if c.nc.plain {
 		p.limit = plainFlush
 	}
 	defer func() {
@@ -142,7 +142,7 @@ func (c *conn) deliver(p *packer) error {
 			return err
 		}
 		t := event(e)
-		if !c.plain && len(e.Item.Body) > smp.MaxBodyBlock {
+		if !c.nc.plain && len(e.Item.Body) > smp.MaxBodyBlock {
 			// Made by a plain connection, for a plain connection.
 			c.hub.Evict(e.Queue)
 			continue
