@@ -1,10 +1,12 @@
 package smpserver
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"parley/broker"
+	"parley/broker/store"
 	"parley/carrier/smp"
 	"parley/parleytest"
 )
@@ -79,7 +82,7 @@ func newBench(t testing.TB, o Options, bo broker.Options) *bench {
 	}
 	x := &bench{t, s, st, b}
 	t.Cleanup(func() {
-		ctx, cancel := contextTimeout(10 * time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -365,4 +368,23 @@ func TestNothingIsKeptAfterAck(t *testing.T) {
 	if _, err := b.st.Len(t.Context(), storeID(t, rid)); err == nil {
 		t.Error("the queue is still there")
 	}
+}
+
+func marshalPKIX(t testing.TB, k *rsa.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(&k.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func storeID(t testing.TB, id string) (out store.ID) {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(out[:], b)
+	return out
 }
