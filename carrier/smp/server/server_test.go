@@ -147,14 +147,6 @@ func (c *telnet) silent() *telnet {
 	return c.send("\n\nPING\n").want("\n\nERR UNKNOWN\n")
 }
 
-func (c *telnet) closed() {
-	c.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if rest, err := io.ReadAll(c.Conn); err != nil && err != io.ErrClosedPipe || len(rest) > 0 {
-		c.Fatalf("got %q and %v, want the end", rest, err)
-	}
-}
-
 // create makes a queue for keys()[1] and returns its IDs in base64.
 func (c *telnet) create() (rid, sid string) {
 	c.Helper()

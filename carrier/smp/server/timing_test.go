@@ -69,10 +69,13 @@ func attempts(t testing.TB, b *bench) map[string]*command {
 	}
 }
 
-// Every way to ERR AUTH takes the same time: the medians of interleaved tries
-// differ by less than the noise of a busy machine.
+var raceEnabled bool
+
+// Every way to ERR AUTH takes the same time. Tries are interleaved, and the
+// fastest fifth of each counts, so that what else the machine does disturbs
+// little.
 func TestAuthErrorsTakeTheSameTime(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		t.Skip("measures")
 	}
 	st, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
@@ -90,7 +93,7 @@ func TestAuthErrorsTakeTheSameTime(t *testing.T) {
 	defer c.hub.Close()
 	all := attempts(t, b)
 	var report string
-	for range 5 { // a busy machine may need more than one try
+	for range 10 { // a busy machine may need more than one try
 		took := map[string][]time.Duration{}
 		for range 400 {
 			for name, cmd := range all {
@@ -111,7 +114,7 @@ func TestAuthErrorsTakeTheSameTime(t *testing.T) {
 		low, high := time.Hour, time.Duration(0)
 		for name, d := range took {
 			slices.Sort(d)
-			m := d[len(d)/2]
+			m := d[len(d)/5]
 			low, high = min(low, m), max(high, m)
 			report += fmt.Sprintf("%8v %s\n", m, name)
 		}
@@ -120,5 +123,5 @@ func TestAuthErrorsTakeTheSameTime(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("medians differ by more than an eighth:\n%s", report)
+	t.Errorf("times differ by more than an eighth:\n%s", report)
 }
