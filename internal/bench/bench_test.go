@@ -48,6 +48,9 @@ var spawn = spawnAs("1")
 
 func TestRelayReport(t *testing.T) {
 	for _, inside := range []bool{false, true} {
+		if inside && testing.Short() {
+			break
+		}
 		var progress bytes.Buffer
 		r, err := Relay(t.Context(), RelayOptions{
 			InProcess: inside, Conns: 2, Queues: 3, Size: 500, Duration: 600 * time.Millisecond,

@@ -21,6 +21,7 @@ const (
 	pairMax         = 1200 * time.Millisecond
 	relayMin        = 100 * time.Millisecond // and the relay, when both are killed
 	relayMax        = 1500 * time.Millisecond
+	pairTalk        = 30 * time.Second // at the end, until each has sent something
 	pairDrain       = 120 * time.Second
 )
 
@@ -80,6 +81,12 @@ func (c *crash) compare(ctx context.Context, r role) error {
 		return err
 	}
 	defer p.kill()
+	// Every start may have been killed early: now they get to talk.
+	for end := time.Now().Add(pairTalk); !haveTalked(r.Dir) && time.Now().Before(end); {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 	a, err := p.ask(request{Op: "drain", For: pairDrain})
 	if err != nil {
 		return err
@@ -104,6 +111,16 @@ func (c *crash) compare(ctx context.Context, r role) error {
 		c.wrong("no message came at all")
 	}
 	return p.stop()
+}
+
+// haveTalked reports whether a Send of each side has returned.
+func haveTalked(dir string) bool {
+	for _, name := range []string{aliceName, bobName} {
+		if _, sent, err := readJournal(journalPath(dir, name)); err != nil || len(sent) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // flickering is a relay that is killed and started again and again.

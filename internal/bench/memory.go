@@ -124,7 +124,7 @@ func (b *bench) idle(ctx context.Context, t *target, n int, then func() error) e
 // weighQueues creates queues on one connection, which is subscribed to them.
 func (b *bench) weighQueues(ctx context.Context, t *target, m *Memory) error {
 	b.say("creating %d queues", b.Resting)
-	k, err := newKeys(keyPool)
+	k, err := newKeys(2)
 	if err != nil {
 		return err
 	}
