@@ -192,6 +192,7 @@ var (
 	ErrForged    = errors.New("packet is not authentic")
 	ErrMalformed = errors.New("packet is malformed")
 	ErrSeen      = errors.New("packet was seen before")
+	ErrForked    = errors.New("packet comes from a copy of the peer's state") // wrapped together with ErrForged
 	ErrNoKey     = errors.New("no such key yet")
 	ErrUntrusted = errors.New("key is not trusted")
 	ErrDenied    = errors.New("a person said no, or not yet")

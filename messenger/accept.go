@@ -125,8 +125,8 @@ func (t *tx) usedBefore(off offering) (id, contact int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, i := range ids {
-		l, err := t.line(i)
+	if len(ids) > 0 {
+		l, err := t.line(ids[0])
 		if err != nil {
 			return 0, 0, err
 		}

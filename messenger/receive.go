@@ -129,9 +129,9 @@ func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
 	if !l.bare {
 		e, err := envelope.Parse(packet)
 		if err == nil && e.STP == parley.Fragment {
-			whole, v, cause, err := t.piece(l, e)
-			if v != taken || err != nil {
-				return v, cause, err
+			whole, v, cause, disk := t.piece(l, e)
+			if v != taken || disk != nil {
+				return v, cause, disk
 			}
 			a.packet, a.bind = whole, nil
 			e, err = envelope.Parse(whole)
@@ -222,8 +222,13 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 	switch {
 	case errors.Is(cause, parley.ErrForged) && errors.Is(cause, parley.ErrRefused) && l.role == inviter:
 		// Somebody else holds the invitation too.
-		id := sha256.Sum256(fmt.Appendf(nil, "second answer on line %d", l.id))
-		return dropped, cause, t.noticeAs(l.contact, authorSelf, id[:16], "Somebody tried to use the invitation of this contact a second time, and was turned away. If others have seen the invitation, compare safety numbers.")
+		return dropped, cause, t.noticeOnce(l, "second answer", "Somebody tried to use the invitation of this contact a second time, and was turned away. If others have seen the invitation, compare safety numbers.")
+	case errors.Is(cause, parley.ErrForked):
+		// What a copy sends after its original has written cannot be opened: say
+		// so, or messages would be missing in silence.
+		return dropped, cause, t.noticeOnce(l, "forked", "A message could not be opened: this contact's messenger was put back from a copy, or somebody else has a copy of its keys. Messages may be missing. Ask over another channel which it is, and pair anew: invite it again under the same name.")
+	case errors.Is(cause, parley.ErrForged) && l.state == connected && !l.bare:
+		return dropped, cause, t.noticeOnce(l, "forged", "A packet on this line could not be opened with any key that we have, and was dropped. If this profile was put back from a copy, messages may be missing: pair anew, by inviting the contact again under the same name. If not, somebody without the keys wrote to the mailbox: they could not be read by it, and nothing of theirs was shown.")
 	case errors.Is(cause, parley.ErrForged), errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrSeen):
 		return dropped, cause, nil
 	}

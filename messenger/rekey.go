@@ -58,9 +58,20 @@ func (t *tx) replace(l line) error {
 	return t.notice(l.contact, "The key of this contact has changed: it was paired anew. Compare safety numbers before you write anything that matters.")
 }
 
-// move gives what the old line has not sent to the new one, in order.
+// unconfirmed is how long ago a message may have been sent that a new line sends
+// once more because no receipt came for it: longer than relays keep messages.
+const unconfirmed = 30 * 24 * time.Hour
+
+// move gives to the new line, in order, what the old line has not sent, and what
+// a relay has and the peer has not confirmed: the peer may have lost the keys
+// for it, which can be why the contact was paired anew. The IDs stay, so the peer
+// shows nothing twice. A bare line has no receipts and no IDs that would tell.
 func (t *tx) move(from, to line) error {
-	messages, err := t.ids("SELECT message FROM packets WHERE line = ? AND relayed = 0 AND kind = 'message' AND message IS NOT NULL ORDER BY id", from.id)
+	messages, err := t.ids(`SELECT message FROM packets WHERE line = ?1 AND relayed = 0 AND kind = 'message' AND message IS NOT NULL
+		UNION SELECT seq FROM timeline WHERE NOT ?2 AND author = 0 AND kind = 'text' AND state = 'relay' AND sent > ?3
+			AND conversation IN (SELECT id FROM conversations WHERE contact = ?4)
+			AND NOT EXISTS (SELECT 1 FROM intents WHERE message = seq)
+		ORDER BY 1`, from.id, from.bare || to.bare, stamp(t.now().Add(-unconfirmed)), to.contact)
 	if err != nil {
 		return err
 	}

@@ -97,6 +97,12 @@ func (t *tx) notice(contact int64, text string) error {
 	return t.noticeAs(contact, authorSelf, id[:], text)
 }
 
+// noticeOnce puts a notice into the timeline once for each line and reason.
+func (t *tx) noticeOnce(l line, reason, text string) error {
+	id := sha256.Sum256(fmt.Appendf(nil, "%s on line %d", reason, l.id))
+	return t.noticeAs(l.contact, authorSelf, id[:16], text)
+}
+
 func (t *tx) noticeAs(contact, author int64, id []byte, text string) error {
 	conv, err := t.conversation(contact)
 	if err != nil {

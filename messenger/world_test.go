@@ -41,12 +41,6 @@ type person struct {
 
 var errCrash = errors.New("crashed by the test")
 
-func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, net: parleytest.NewFaulty(seed, 0), dir: t.TempDir()}
-	t.Cleanup(w.close)
-	return w
-}
-
 // inBubble runs a test in fake time.
 func inBubble(t *testing.T, seed uint64, do func(w *world)) {
 	dir := t.TempDir()

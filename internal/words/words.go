@@ -32,7 +32,7 @@ const (
 )
 
 // ErrForm says that a text is no safety number in any of the forms.
-var ErrForm = errors.New("not a safety number: want 13 words, 45 digits or the text of a code that begins with " + prefix)
+var ErrForm = errors.New("not a safety number: it has 13 words, or 45 digits, or begins with " + prefix + " as the text of a code does")
 
 // list returns the words and where each is, by its first four letters.
 var list = sync.OnceValues(func() ([]string, map[string]int) {

@@ -117,9 +117,9 @@ const (
 
 // ErrForked says that two different packets came under one counter: the peer
 // runs two copies of its state, as after restoring a backup, or somebody else
-// has a copy. It wraps [parley.ErrForged]: the later packet is dropped. The line
-// wants a new handshake; see [Transport.Reset].
-var ErrForked = fmt.Errorf("ratchet: the peer's state was copied or restored: agree anew: %w", parley.ErrForged)
+// has a copy. It wraps [parley.ErrForked] and [parley.ErrForged]: the later packet
+// is dropped. The line wants a new handshake; see [Transport.Reset].
+var ErrForked = fmt.Errorf("ratchet: agree anew: %w (%w)", parley.ErrForked, parley.ErrForged)
 
 // ErrDropped says that the packet comes too late: so many were missing that its
 // key was dropped, unless it was opened long before. It wraps [parley.ErrSeen].
