@@ -200,8 +200,30 @@ func (m *Messenger) tend(ctx context.Context, p path) error {
 	// The sender's key and the mailbox's address have served: whoever steals
 	// this profile later cannot write in the peer's name.
 	return m.tx(settled(ctx), "mailbox: secured", func(t *tx) error {
-		return t.exec("UPDATE paths SET state = 'closed', bind = NULL, address = '', why = '' WHERE id = ? AND state = 'secure'", p.id)
+		n, err := t.count("UPDATE paths SET state = 'closed', bind = NULL, address = '', why = '' WHERE id = ? AND state = 'secure'", p.id)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.welcome(p.line)
 	})
+}
+
+// welcome tells the inviter that the acceptor's mailbox takes its messages now:
+// until then the relay has denied them, and it would try again only later.
+func (t *tx) welcome(line int64) error {
+	l, err := t.line(line)
+	if isNone(err) {
+		return nil // removed meanwhile
+	}
+	if err != nil || l.bare || l.role != acceptor || l.state != connected {
+		return err
+	}
+	hello, err := t.ownHello(l)
+	if err != nil {
+		return err
+	}
+	number := newID()
+	return t.intend(l.id, 0, "hello", number[:], parley.Hello, hello, t.stampNow())
 }
 
 // claim makes a mailbox at a relay.

@@ -108,6 +108,12 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	// Keys have moved on: what waited for them may open now, and seal.
 	t.then(func() { t.m.unblock(l.id) })
 	t.poke(workSeal)
+	// The peer is there: what its mailbox denied before may go through now.
+	if n, err := t.count("UPDATE outbox SET next = 0 WHERE next > ? AND path IN (SELECT id FROM paths WHERE line = ? AND dir = 'out')", t.stampNow(), l.id); err != nil {
+		return err
+	} else if n > 0 {
+		t.poke(workSend)
+	}
 	n, err := t.count("UPDATE inbox SET state = 'new' WHERE line = ? AND state = 'kept'", l.id)
 	t.then(func() { t.m.load(int(n)) })
 	return err
