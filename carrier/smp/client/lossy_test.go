@@ -44,7 +44,7 @@ func (c lossy) Write(p []byte) (int, error) {
 // TestLossy: over lines that break every few messages, each packet arrives at
 // least once and in order, and none is acknowledged before it was kept.
 func TestLossy(t *testing.T) {
-	r := newRelay(t, false, broker.Options{}, smpserver.Options{MaxPerHost: 1000})
+	r := newRelay(t, false, broker.Options{}, smpserver.Options{})
 	const seed = 2020
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	var mu sync.Mutex
