@@ -23,6 +23,7 @@ type group struct {
 type effect struct {
 	q    *queue
 	seq  uint64 // appended, if not 0
+	drop bool   // messages removed
 	gone bool   // deleted
 	kind byte   // the index has got an entry of this kind, if not 0 …
 	at   int64  // … at this time
@@ -143,6 +144,9 @@ func (e *engine) effect(g *group, f effect) {
 	}
 	if q.pending == g {
 		q.pending = nil
+	}
+	if q.dropping == g {
+		q.dropping = nil
 	}
 	q.mu.Unlock()
 	switch {

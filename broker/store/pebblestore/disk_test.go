@@ -51,13 +51,17 @@ func smallDisk(t *testing.T, size string) string {
 // The store fills a real disk up to its reserve, refuses more, loses nothing, and
 // takes more when messages have been fetched.
 func TestFullDisk(t *testing.T) {
-	dir := filepath.Join(smallDisk(t, "32m"), "db")
-	o := pebblestore.Options{MemTable: 256 << 10, Reserve: 8 << 20, ScrubEvery: -1}
+	dir := filepath.Join(smallDisk(t, "64m"), "db")
+	o := pebblestore.Options{MemTable: 256 << 10, Reserve: 24 << 20, ScrubEvery: -1}
 	s, err := pebblestore.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { s.Close() }()
+	defer func() {
+		if s != nil {
+			s.Close()
+		}
+	}()
 	l := makeQueues(t, s, 8)
 	ctx := t.Context()
 	body := make([]byte, 16000)

@@ -96,8 +96,12 @@ func (e *engine) leased(l store.Lease) (*queue, error) {
 // settle waits, with q unlocked meanwhile, until nothing of q is under way, so
 // that the disk tells what is there. On an error q is unlocked and released.
 func (e *engine) settle(ctx context.Context, q *queue) error {
-	for q.pending != nil {
-		g := q.pending
+	return e.await(ctx, q, func() *group { return q.pending })
+}
+
+// await is settle for those changes of q that some picks, nil being none.
+func (e *engine) await(ctx context.Context, q *queue, some func() *group) error {
+	for g := some(); g != nil; g = some() {
 		q.mu.Unlock()
 		err := e.wait(ctx, g)
 		q.mu.Lock()
@@ -143,11 +147,21 @@ func (s *Store) Head(ctx context.Context, l store.Lease) (it store.Item, err err
 	}
 }
 
-// head returns the number of the oldest message on disk.
+// head returns the number of the oldest message on disk. It waits until the
+// removal of those before it is there too: whoever acknowledged one may be gone
+// without an answer, and after a crash that message would come again, behind the
+// one after it.
 func (e *engine) head(ctx context.Context, l store.Lease) (uint64, error) {
 	q, err := e.leased(l)
 	if err != nil {
 		return 0, err
+	}
+	if err := e.await(ctx, q, func() *group { return q.dropping }); err != nil {
+		return 0, err
+	}
+	if !e.leases.Holds(l) { // taken over meanwhile
+		e.unlock(q)
+		return 0, store.ErrFenced
 	}
 	if !q.gapless() {
 		if err := e.settle(ctx, q); err != nil {
@@ -227,7 +241,7 @@ func (s *Store) Ack(ctx context.Context, l store.Lease, seq uint64) error {
 		return nil
 	}
 	e.drop(q, seq)
-	g := e.submit(q, effect{}, func(b *pebble.Batch) {
+	g := e.submit(q, effect{drop: true}, func(b *pebble.Batch) {
 		_ = b.SingleDelete(itemKey(q.id, seq), nil)
 		_ = b.Set(idKey(kCount, q.id), q.counts().append(nil), nil)
 	})

@@ -25,7 +25,9 @@ type queue struct {
 	durable uint64 // the last one on disk
 	n       int    // messages between head and tail
 	indexed int64
-	pending *group // the last one with a change of this queue, until it is on disk
+	// The last groups with any change of this queue, and with the removal of a
+	// message, until they are on disk.
+	pending, dropping *group
 
 	refs int  // under the lock of the shard
 	hot  bool // likewise: used since the last look for room
@@ -148,6 +150,9 @@ func (e *engine) submit(q *queue, f effect, fill func(*pebble.Batch)) *group {
 	f.q = q
 	g := e.committer.add(e.db, fill, f)
 	q.pending = g
+	if f.drop {
+		q.dropping = g
+	}
 	q.mu.Unlock()
 	return g
 }

@@ -14,6 +14,8 @@ const (
 	lives     = 16
 	retryMin  = 100 * time.Millisecond
 	retryMost = 10 * time.Second
+	// openPatience is the longest pause between tries to open a store.
+	openPatience = 800 * time.Millisecond
 )
 
 // watch replaces failed engines until ctx is done.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -64,6 +65,12 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.space.ask()
 	e, err := openEngine(dir, o, s.cache, s.leases)
+	for wait := retryMin; errors.Is(err, syscall.ENOSPC) && wait <= openPatience; wait *= 2 {
+		// On a disk that is nearly full a compaction, which starts at once, can
+		// take the last room from the log. The next open clears its remains away.
+		_ = pause(ctx, wait)
+		e, err = openEngine(dir, o, s.cache, s.leases)
+	}
 	if err != nil {
 		stop()
 		s.cache.Unref()

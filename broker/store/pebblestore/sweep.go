@@ -218,7 +218,7 @@ func (e *engine) age(ctx context.Context, id store.ID, ms, until int64, left int
 	if len(old) > 0 {
 		e.dirt.mark(prefix(kItem), id)
 	}
-	g := e.submit(q, effect{kind: byAge, at: q.indexed}, func(b *pebble.Batch) {
+	g := e.submit(q, effect{drop: len(old) > 0, kind: byAge, at: q.indexed}, func(b *pebble.Batch) {
 		for _, seq := range old {
 			_ = b.SingleDelete(itemKey(id, seq), nil)
 		}
