@@ -154,8 +154,14 @@ func (d *demo) restart(ctx context.Context) error {
 // settle waits for the last receipts.
 func (d *demo) settle(ctx context.Context) error {
 	for _, m := range d.sent {
-		if _, err := d.person(m.from).api.Wait(ctx, m.ID, messenger.Read); err != nil {
+		from := d.person(m.from)
+		read, err := from.api.Wait(ctx, m.ID, messenger.Read)
+		if err != nil {
 			return fmt.Errorf("message %d: %w", m.n, err)
+		}
+		// The watcher may hear of it only now.
+		if err := from.change(messenger.Change{Message: &read}); err != nil {
+			return err
 		}
 	}
 	d.picture()
