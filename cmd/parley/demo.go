@@ -133,7 +133,7 @@ func (d *demo) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("relay", "its disk: %d files, %d KiB; searched for every text and name of this conversation: found %d", files, size>>10, len(leaks))
+	d.say("relay", "its disk: %d files, %d KiB; searched for every text of this conversation: found %d", files, size>>10, len(leaks))
 	if len(leaks) > 0 {
 		return fmt.Errorf("%w: the relay's disk holds %q", errFailed, leaks)
 	}
@@ -232,7 +232,8 @@ func (d *demo) verdict(context.Context) error {
 
 // search looks into the relay's files for what it must not know.
 func (d *demo) search() (files int, size int64, leaks []string, err error) {
-	secrets := []string{"Alice", "Bob"}
+	// Texts only: a name as short as Bob stands in random bytes now and then.
+	var secrets []string
 	for _, m := range d.sent {
 		secrets = append(secrets, m.Text)
 	}
