@@ -46,7 +46,7 @@ var exitCodes = []struct {
 	{exitOwner, "another process holds the profile and does not answer"},
 	{exitNotFound, "no such contact or message"},
 	{exitInvitation, "not a usable invitation"},
-	{exitRelay, "no relay is set, or none can be reached"},
+	{exitRelay, "no relay is set, or none can be reached, or it refuses"},
 	{exitQueued, "time ran out: the message or answer stays queued, or too few messages came"},
 	{exitFailed, "the message has failed for good, or was cancelled"},
 	{exitState, "not possible in this state"},
@@ -94,7 +94,7 @@ func exitCode(err error) int {
 		{exitProfile, profileErrors},
 		{exitNotFound, []error{messenger.ErrNoContact, messenger.ErrNoMessage}},
 		{exitInvitation, []error{messenger.ErrInvitation, qr.ErrMissing, qr.ErrMixed}},
-		{exitRelay, []error{messenger.ErrNoRelay, parley.ErrOffline}},
+		{exitRelay, []error{messenger.ErrNoRelay, parley.ErrOffline, parley.ErrRefused, parley.ErrDenied, parley.ErrFull}},
 		{exitQueued, []error{context.DeadlineExceeded}},
 		{exitState, []error{messenger.ErrState, messenger.ErrTaken}},
 	} {

@@ -149,9 +149,23 @@ func (p *Profile) closeDatabase() error {
 	return err
 }
 
+// unreadable says that what stands on disk is not what was written there with
+// this key.
+func unreadable(err error) bool {
+	return errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.IOERR_DATA)
+}
+
+// damaged says so in words; other errors stay as they are.
+func (p *Profile) damaged(err error) error {
+	if unreadable(err) && !errors.Is(err, ErrDamaged) {
+		return databaseError(p.dir, err)
+	}
+	return err
+}
+
 // databaseError tells what cannot be read with this key from other trouble.
 func databaseError(path string, err error) error {
-	if errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.IOERR_DATA) {
+	if unreadable(err) {
 		return fmt.Errorf("%s: %w: it is changed, or not of this %s: restore both from a backup: %w", path, ErrDamaged, keyName, err)
 	}
 	return fmt.Errorf("%s: %w", path, err)

@@ -24,12 +24,12 @@ type Tx struct {
 func (p *Profile) Tx(ctx context.Context, do func(*Tx) error) error {
 	sqlTx, err := p.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return p.damaged(err)
 	}
 	defer sqlTx.Rollback() // after a panic too
 	t := &Tx{p: p, ctx: ctx, tx: sqlTx, buckets: map[int64]*Bucket{}}
 	if err := do(t); err != nil {
-		return err
+		return p.damaged(err)
 	}
 	for line, b := range t.buckets {
 		if b.dirty() {
