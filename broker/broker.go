@@ -66,7 +66,7 @@ type Broker struct {
 	mu     sync.Mutex
 	subs   map[store.ID]*subscription
 	holds  map[store.ID][]hold
-	stale  []*subscription // reading them failed: tried again at the next sweep
+	stale  []*subscription // reading them failed: tried again soon
 	closed bool
 }
 

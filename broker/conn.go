@@ -161,10 +161,7 @@ func (c *Conn) Next(ctx context.Context) (Event, bool) {
 			return Event{}, false
 		default:
 			b.o.Trouble("a message could not be read", err)
-			if !s.stale {
-				s.stale = true
-				b.stale = append(b.stale, s)
-			}
+			b.unread(s)
 		}
 	}
 }

@@ -41,13 +41,8 @@ func (b *Broker) sweep(ctx context.Context) {
 			break
 		}
 	}
+	b.readAgain()
 	b.mu.Lock()
-	stale := b.stale
-	b.stale = nil
-	for _, s := range stale {
-		s.stale = false
-		s.ready()
-	}
 	held := make([]store.ID, 0, len(b.holds))
 	for id := range b.holds {
 		held = append(held, id)
@@ -58,6 +53,34 @@ func (b *Broker) sweep(ctx context.Context) {
 			return
 		}
 		b.drain(ctx, id)
+	}
+}
+
+// staleRetry is how long a queue rests whose message could not be read: what
+// ails the disk, or a lack of file descriptors, may be over by then.
+const staleRetry = 2 * time.Second
+
+// readAgain lets the queues be tried whose messages could not be read.
+func (b *Broker) readAgain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stale := b.stale
+	b.stale = nil
+	for _, s := range stale {
+		s.stale = false
+		s.ready()
+	}
+}
+
+// unread notes, with b.mu held, that a message of s could not be read.
+func (b *Broker) unread(s *subscription) {
+	if s.stale {
+		return
+	}
+	s.stale = true
+	b.stale = append(b.stale, s)
+	if len(b.stale) == 1 && !b.closed {
+		time.AfterFunc(staleRetry, b.readAgain)
 	}
 }
 

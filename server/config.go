@@ -136,8 +136,11 @@ func (c *Config) check() error {
 		"store.reserve": int64(c.Store.Reserve), "store.scrub": int64(c.Store.Scrub), "memory_limit": int64(c.MemoryLimit),
 	} {
 		if n < 0 {
-			return bad("%s must not be negative", name)
+			return bad("%s must not be negative (0 stands for the default)", name)
 		}
+	}
+	if m := c.Limits.Memory; m != 0 && m < 1<<20 {
+		return bad("limits.memory must be at least 1MiB")
 	}
 	return nil
 }

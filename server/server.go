@@ -83,7 +83,7 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	})
 	s.front, err = smpserver.New(s.broker, key, smpserver.Options{
 		Creators: creators,
-		MaxConns: cfg.Limits.Connections, MaxPlain: cfg.Limits.PlainConnections,
+		MaxConns: connections(cfg.Limits.Connections, log), MaxPlain: cfg.Limits.PlainConnections,
 		HostConns: cfg.Limits.ConnectionsPerHost, MaxHandshakes: cfg.Limits.Handshakes,
 		HostHandshakes:   cfg.Limits.HandshakesPerHost,
 		HandshakeTimeout: time.Duration(cfg.Limits.Handshake), IdleTimeout: time.Duration(cfg.Limits.Idle),

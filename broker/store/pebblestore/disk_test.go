@@ -184,3 +184,47 @@ func TestFilledDisk(t *testing.T) {
 		t.Fatalf("%d messages of %d, %v", k, n, err)
 	}
 }
+
+// TestStartOnAFullDisk: the start ends with an error that says why, and works when
+// there is room again, with nothing lost.
+func TestStartOnAFullDisk(t *testing.T) {
+	disk := smallDisk(t, "48m")
+	dir, fill := filepath.Join(disk, "db"), filepath.Join(disk, "fill")
+	s, err := pebblestore.Open(dir, pebblestore.Options{Reserve: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := makeQueues(t, s, 1)[0]
+	if _, err := s.Append(t.Context(), l.Queue, 1, 10, time.Now(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(fill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	f.Close()
+	if s, err := pebblestore.Open(dir, pebblestore.Options{Reserve: 1 << 20}); !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("on a full disk: %v, %v", s, err)
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	// The engine that gave up may still hold its files in this process; a relay
+	// would have ended.
+	until(t, "the store opens when there is room", func() bool {
+		s, err := pebblestore.Open(dir, pebblestore.Options{Reserve: 1 << 20})
+		if err != nil {
+			return false
+		}
+		defer s.Close()
+		n, err := s.Len(t.Context(), l.Queue)
+		return err == nil && n == 1
+	})
+}

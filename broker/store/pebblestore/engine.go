@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -52,18 +53,36 @@ func openEngine(dir string, o Options, cache *pebble.Cache, leases *store.Leases
 		}
 		opened <- err
 	}()
-	select {
-	case err := <-opened:
-		if err != nil {
-			return nil, err
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for short := 0; ; {
+		select {
+		case err := <-opened:
+			if err != nil {
+				return nil, err
+			}
+			go e.commit()
+			return e, nil
+		case <-e.failed:
+			e.gate.shut()
+			return nil, fmt.Errorf("%w: %w", errHeld, e.cause)
+		case <-tick.C:
+			// Without room for its buffers the engine waits, and says nothing.
+			if u, err := o.FS.GetDiskUsage(dir); err != nil || u.AvailBytes >= openRoom {
+				short = 0
+			} else if short++; short == openTicks {
+				e.fail(fmt.Errorf("%w: only %d KiB of the disk are free", store.ErrNoSpace, u.AvailBytes>>10))
+			}
 		}
-	case <-e.failed:
-		e.gate.shut()
-		return nil, fmt.Errorf("%w: %w", errHeld, e.cause)
 	}
-	go e.commit()
-	return e, nil
 }
+
+// An open that takes longer than openTicks seconds with less than openRoom bytes
+// free has failed.
+const (
+	openRoom  = 16 << 20
+	openTicks = 4
+)
 
 // checkFormat refuses folders of another layout and marks new ones.
 func (e *engine) checkFormat() error {

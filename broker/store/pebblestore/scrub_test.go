@@ -231,3 +231,36 @@ func TestScrubByItself(t *testing.T) {
 	stop()
 	<-done
 }
+
+// TestCloseErases: while a relay stands still nobody scrubs, so what was
+// acknowledged goes when it is closed.
+func TestCloseErases(t *testing.T) {
+	dir := t.TempDir()
+	s, err := pebblestore.Open(dir, pebblestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l := makeQueues(t, s, 1)[0]
+	for _, text := range []string{"acknowledged before the relay stops", "still to be delivered"} {
+		if _, err := s.Append(t.Context(), l.Queue, 1, 10, time.Now(), []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	it, err := s.Head(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ack(t.Context(), l, it.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files := grep(t, dir, []byte("acknowledged before")); len(files) > 0 {
+		t.Errorf("the acknowledged message is still in %v", files)
+	}
+	if files := grep(t, dir, []byte("still to be delivered")); len(files) == 0 {
+		t.Error("the other message is gone")
+	}
+}

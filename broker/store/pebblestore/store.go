@@ -140,8 +140,18 @@ func (s *Store) Release(l store.Lease) { s.leases.Release(l) }
 // Wake is [store.Store.Wake].
 func (s *Store) Wake() iter.Seq[store.Lease] { return s.leases.Wake() }
 
-// Close is [store.Store.Close].
+// closeScrub is how long Close may take to erase what was deleted.
+const closeScrub = 2 * time.Second
+
+// Close is [store.Store.Close]. It scrubs first, for at most two seconds, unless
+// scrubs are off.
 func (s *Store) Close() error {
+	if s.o.ScrubEvery > 0 && !s.closed.Load() {
+		// Nobody erases anything while the relay stands still.
+		ctx, cancel := context.WithTimeout(context.Background(), closeScrub)
+		_ = s.scrub(ctx, false) // else the next start does
+		cancel()
+	}
 	if s.closed.Swap(true) {
 		return nil
 	}

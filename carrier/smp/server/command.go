@@ -71,7 +71,7 @@ func (c *conn) execute(w work) {
 	case smp.CONN:
 		err = c.create(ctx, w)
 	case smp.SEND:
-		err = c.s.send(ctx, w.command)
+		err = c.send(ctx, w.command)
 		if err == nil {
 			c.answer(w, okay)
 		}
@@ -100,7 +100,7 @@ func (c *conn) receive(ctx context.Context, w work) error {
 	if found {
 		key = keyFrom(q.RecipientKey)
 	}
-	if !smp.Verify(key, w.signed, w.signature) {
+	if !c.verify(key, w.command) {
 		return smp.CodeAuth
 	}
 	done := func() { c.answer(w, okay) }
@@ -168,7 +168,8 @@ func (s *Server) mayCreate(cmd *command) error {
 
 // send carries out SEND. Every way to ERR AUTH costs one lookup and one
 // verification of the same size, so that the time tells none from another.
-func (s *Server) send(ctx context.Context, cmd *command) error {
+func (c *conn) send(ctx context.Context, cmd *command) error {
+	s := c.s
 	for range 8 {
 		q, found, err := s.lookup(ctx, store.Sender, cmd.id)
 		if err != nil {
@@ -183,7 +184,7 @@ func (s *Server) send(ctx context.Context, cmd *command) error {
 		default:
 			open = len(cmd.signature) == 0
 		}
-		if !open && !smp.Verify(key, cmd.signed, cmd.signature) {
+		if !open && !c.verify(key, cmd) {
 			return smp.CodeAuth
 		}
 		if err = s.b.Send(ctx, q, cmd.body); !errors.Is(err, store.ErrChanged) {
@@ -192,6 +193,15 @@ func (s *Server) send(ctx context.Context, cmd *command) error {
 		// Secured, suspended or deleted meanwhile: the rules are others now.
 	}
 	return store.ErrChanged
+}
+
+// verify checks a command's signature. Of one connection only a few are checked
+// at a time: one that sends nothing but signatures, which cost the server more
+// than the client, must not crowd out the others.
+func (c *conn) verify(key *rsa.PublicKey, cmd *command) bool {
+	c.checks <- struct{}{}
+	defer func() { <-c.checks }()
+	return smp.Verify(key, cmd.signed, cmd.signature)
 }
 
 // lookup finds a queue. IDs that are not as long as ours are nobody's.

@@ -21,6 +21,8 @@ type conn struct {
 	wire *smp.Conn
 	hub  *broker.Conn
 
+	checks chan struct{} // signatures being checked
+
 	mu       sync.Mutex // taken while the broker's is held: call no broker under it
 	room     sync.Cond  // something below has become less
 	lanes    map[smp.ID]*lane
@@ -34,7 +36,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc *timed, wire *smp.Conn) *conn {
-	c := &conn{s: s, nc: nc, wire: wire}
+	c := &conn{s: s, nc: nc, wire: wire, checks: make(chan struct{}, maxChecks)}
 	if wire == nil {
 		c.wire = smp.Plain(nc, smp.ServerSide, 0)
 	}

@@ -13,7 +13,7 @@ type Options struct {
 
 	MaxConns  int // connections open at once, handshakes included: 20,000
 	MaxPlain  int // plain ones among them: 256
-	HostConns int // encrypted ones of one host (IPv4 address or IPv6 /64): 15,000
+	HostConns int // encrypted ones of one host (IPv4 address or IPv6 /64): three quarters of MaxConns, which is also the most
 
 	MaxHandshakes  int // unfinished handshakes at once: 1,024; the oldest gives way
 	HostHandshakes int // of them from one host: 128; the same
@@ -37,6 +37,7 @@ type Options struct {
 // Bounds of one connection. What waits for them waits in the peer's socket.
 const (
 	maxInFlight = 64   // commands being executed or waiting their turn
+	maxChecks   = 2    // signatures being checked at once
 	maxOut      = 128  // responses not yet written; then no command is read
 	maxSlots    = 8192 // responses that wait behind a HOLD; then the connection is closed
 )
@@ -58,7 +59,8 @@ func (o *Options) fill() {
 	number(&o.MaxConns, 20_000)
 	number(&o.MaxPlain, 256)
 	number(&o.MaxHandshakes, 1024)
-	number(&o.HostConns, 15_000)
+	number(&o.HostConns, max(1, o.MaxConns*3/4))
+	o.HostConns = min(o.HostConns, max(1, o.MaxConns*3/4)) // others get in, whatever one host does
 	number(&o.HostHandshakes, 128)
 	duration(&o.HandshakeTimeout, 10*time.Second)
 	duration(&o.IdleTimeout, 10*time.Minute)

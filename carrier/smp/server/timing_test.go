@@ -100,7 +100,7 @@ func TestAuthErrorsTakeTheSameTime(t *testing.T) {
 				begin := time.Now()
 				var err error
 				if cmd.verb == smp.SEND {
-					err = b.send(context.Background(), cmd)
+					err = c.send(context.Background(), cmd)
 				} else {
 					err = c.receive(context.Background(), work{command: cmd})
 				}
