@@ -28,7 +28,7 @@ var ErrListen = errors.New("cannot listen")
 
 // drainTime is how long Shutdown waits for commands under way, so that a stop
 // takes at most 5 s with the store's close.
-const drainTime = 4 * time.Second
+const drainTime = 2500 * time.Millisecond
 
 // A Server is a running relay.
 type Server struct {

@@ -141,9 +141,9 @@ func (s *Store) Release(l store.Lease) { s.leases.Release(l) }
 func (s *Store) Wake() iter.Seq[store.Lease] { return s.leases.Wake() }
 
 // closeScrub is how long Close may take to erase what was deleted.
-const closeScrub = 2 * time.Second
+const closeScrub = 1500 * time.Millisecond
 
-// Close is [store.Store.Close]. It scrubs first, for at most two seconds, unless
+// Close is [store.Store.Close]. It scrubs first, for at most 1.5 s, unless
 // scrubs are off.
 func (s *Store) Close() error {
 	if s.o.ScrubEvery > 0 && !s.closed.Load() {
