@@ -42,7 +42,6 @@ var rules = []struct {
 	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
 	{"cmd/parleyd", []string{"server"}},
 	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "internal/*"}},
-	{"internal/warm", nil},
 }
 
 // serverSide may not reach what could decrypt, not even through others: the
