@@ -1,9 +1,11 @@
 package builtin_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/messenger"
 )
@@ -110,5 +112,30 @@ func TestProfilePutBack(t *testing.T) {
 	a.say("bob", "mended", messenger.AtDevice)
 	if got := a.texts("bob"); got[len(got)-1] != "mended" {
 		t.Errorf("Alice has %q", got)
+	}
+
+	// Once the new key is verified, who has the old one is not heard any more.
+	b.stop()
+	now := t.TempDir() + "/now"
+	copyDir(t, b.dir, now)
+	if err := a.SetVerified(t.Context(), "bob", true); err != nil {
+		t.Fatal(err)
+	}
+	b.putBack(old)
+	thief, err := b.Send(t.Context(), "alice", "with the old key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if m, err := b.Wait(short, thief.ID, messenger.AtRelay); err == nil {
+		t.Errorf("the old mailbox still takes messages: %s", m.State)
+	}
+	b.putBack(now)
+	b.say("alice", "still here", messenger.AtDevice)
+	for _, text := range a.texts("bob") {
+		if text == thief.Text {
+			t.Error("a message under the old key was shown under the verified name")
+		}
 	}
 }

@@ -159,6 +159,28 @@ func (m *Messenger) SetVerified(ctx context.Context, name string, verified bool)
 			return err
 		}
 		t.contactChanged(l.contact)
+		if verified {
+			if err := t.closeRetired(l.device); err != nil {
+				return err
+			}
+		}
 		return t.savePin(l.id, k.number, verified, k.changed && !verified)
 	})
+}
+
+// closeRetired ends the lines that a verified one has replaced: whoever holds
+// their keys could still write, and it would stand under a name that is verified.
+// What the peer sent there and saw no receipt for comes over the new line.
+func (t *tx) closeRetired(device int64) error {
+	old, err := t.ids(`SELECT id FROM lines WHERE device = ? AND state = 'retired'
+		AND NOT EXISTS (SELECT 1 FROM inbox WHERE line = lines.id AND state = 'new') ORDER BY id`, device)
+	if err != nil {
+		return err
+	}
+	for _, id := range old {
+		if err := t.dropLine(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

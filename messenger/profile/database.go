@@ -160,6 +160,9 @@ func (p *Profile) damaged(err error) error {
 	if unreadable(err) && !errors.Is(err, ErrDamaged) {
 		return databaseError(p.dir, err)
 	}
+	if errors.Is(err, sqlite3.IOERR) || errors.Is(err, sqlite3.FULL) {
+		return fmt.Errorf("the profile in %s cannot be written: is its disk full? nothing was changed: %w", p.dir, err)
+	}
 	return err
 }
 
