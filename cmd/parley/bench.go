@@ -18,6 +18,7 @@ import (
 // number.
 type BenchCmd struct {
 	Relay benchRelayCmd `cmd:"" help:"Measure a relay under load, and the bare work that it cannot avoid."`
+	Topic benchTopicCmd `cmd:"" help:"Measure sealed messages through MQTT brokers, beside the same texts unsealed."`
 	Crash benchCrashCmd `cmd:"" help:"Kill relays or messengers at random moments, and see that nothing gets lost."`
 	Child benchChildCmd `cmd:"" hidden:"" help:"A process under test; only the other commands call it."`
 }

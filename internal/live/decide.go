@@ -1,0 +1,260 @@
+package live
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"parley/secure/stringphone"
+)
+
+// asked keeps an introduction until it is decided about, or somebody else has
+// answered it.
+func (s *Session) asked(m *member, packet []byte, in *stringphone.IntroError) error {
+	id := stringphone.IDOf(in.Key)
+	s.mu.Lock()
+	denied := s.noted["denied "+id.String()]
+	s.mu.Unlock()
+	if denied && !in.Member {
+		return nil
+	}
+	m.wait(askPart, id, packet)
+	m.then(func() { poke(s.decided) })
+	return nil
+}
+
+// overheard sees that another member has answered somebody. Two answers would be
+// two new keys where each answer makes one. In a plain topic nobody vouches for
+// anybody, and each member decides.
+func (s *Session) overheard(m *member, packet []byte) {
+	to, err := stringphone.Message(packet).RecipientID()
+	if err != nil || len(to) != stringphone.IDSize || m.Mode() == stringphone.Plain {
+		return
+	}
+	key := askPart + stringphone.ID(to).String()
+	intro := m.b.Get(key)
+	if intro == nil {
+		return
+	}
+	by, err := stringphone.VerifyReply(intro, packet)
+	if err != nil {
+		return
+	}
+	for _, p := range m.Members() {
+		if !p.Self && p.ID == stringphone.IDOf(by) {
+			m.b.Delete(key)
+			m.then(func() { s.again(key) })
+		}
+	}
+}
+
+// admit gives the topic key away.
+func (s *Session) admit(m *member, intro []byte, r Request) error {
+	reply, err := m.Admit(s.o.Now(), intro)
+	if err != nil { // asked too often, or not a fit introduction after all
+		m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, ID: r.ID, Key: r.Key, Err: err}) })
+		return nil
+	}
+	m.post(reply, false)
+	m.then(func() { s.o.Note(Note{Kind: NoteAdmitted, ID: r.ID, Key: r.Key}) })
+	return s.unpark(m)
+}
+
+// answered keeps an answer to our introduction until somebody decides.
+func (s *Session) answered(m *member, packet []byte, in *stringphone.ReplyError) error {
+	if m.ready() {
+		return nil
+	}
+	signed := byte(0)
+	if in.Signed {
+		signed = 1
+	}
+	m.wait(offerPart, stringphone.IDOf(in.Key), append([]byte{signed}, packet...))
+	m.then(func() { poke(s.decided) })
+	return nil
+}
+
+// decide asks about requests and answers. Each has its own time: a question that
+// nobody answers holds nothing up.
+func (s *Session) decide(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	failed := make(chan error, 1)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-s.decided:
+		}
+		for {
+			packet, where, err := s.undecided()
+			if err != nil {
+				return err
+			}
+			if packet == nil {
+				break
+			}
+			wg.Go(func() {
+				err := s.decideAnswer
+				if where == askPart {
+					err = s.decideRequest
+				}
+				if err := err(ctx, packet); err != nil && ctx.Err() == nil {
+					select {
+					case failed <- err:
+					default:
+					}
+				}
+			})
+		}
+	}
+}
+
+// undecided returns a packet that waits for a decision and that nobody here was
+// asked about yet.
+func (s *Session) undecided() (packet []byte, where string, err error) {
+	err = s.tx(func(m *member) error {
+		packet, where = nil, ""
+		for _, part := range []string{offerPart, askPart} {
+			for k, v := range m.b.Scan(part) {
+				if packet == nil && s.once(k) {
+					packet, where = v, part
+				}
+			}
+			if packet != nil {
+				return nil
+			}
+		}
+		return nil
+	})
+	return packet, where, err
+}
+
+func (s *Session) decideRequest(ctx context.Context, packet []byte) error {
+	key, err := stringphone.VerifyIntro(packet)
+	if err != nil {
+		return s.forget(askPart, packet)
+	}
+	r := Request{stringphone.IDOf(key), key}
+	where := askPart + r.ID.String()
+	verdict, err := s.verdict(ctx, r)
+	if err != nil {
+		return err
+	}
+	switch verdict {
+	case Yes:
+		// A moment by lot, so that not all members answer at once.
+		timer := time.NewTimer(time.Duration(s.o.Jitter() * float64(answerSpread)))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+		s.again(where) // who is removed later may ask once more
+		return s.tx(func(m *member) error {
+			newest := m.b.Get(where)
+			if newest == nil {
+				return nil // somebody else has answered
+			}
+			m.b.Delete(where)
+			return s.admit(m, newest, r)
+		})
+	case No:
+		s.once("denied " + r.ID.String())
+		s.o.Note(Note{Kind: NoteDenied, ID: r.ID, Key: r.Key})
+		s.again(where)
+		return s.tx(func(m *member) error {
+			m.b.Delete(where)
+			return nil
+		})
+	}
+	s.o.Note(Note{Kind: NoteRequest, ID: r.ID, Key: r.Key})
+	return nil
+}
+
+// answerSpread is within which time members answer.
+const answerSpread = 1500 * time.Millisecond
+
+// verdict decides about a request: who is a member is answered.
+func (s *Session) verdict(ctx context.Context, r Request) (v Verdict, err error) {
+	err = s.tx(func(m *member) error {
+		for _, p := range m.Members() {
+			if p.ID == r.ID && !p.Self {
+				v = Yes
+			}
+		}
+		return nil
+	})
+	if err != nil || v == Yes || s.o.Admit == nil {
+		return v, err
+	}
+	return s.o.Admit(ctx, r), nil
+}
+
+func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
+	packet := entry[1:]
+	key, err := stringphone.Message(packet).SenderKey()
+	if err != nil || len(key) != stringphone.PublicKeySize {
+		key = make([]byte, stringphone.PublicKeySize) // the original may leave it out
+	}
+	a := Answer{ID: stringphone.IDOf(key), Key: key, Signed: entry[0] == 1}
+	verdict := Later
+	if s.o.Trust != nil {
+		verdict = s.o.Trust(ctx, a)
+	}
+	switch verdict {
+	case Yes:
+		s.again(offerPart + a.ID.String()) // the next answer of this key may do, or be needed
+		return s.tx(func(m *member) error {
+			m.b.Delete(offerPart + a.ID.String())
+			if err := m.Accept(s.o.Now(), packet); err != nil {
+				m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, ID: a.ID, Key: a.Key, Err: err}) })
+				return nil
+			}
+			m.b.Delete(lacksKey)
+			for k := range m.b.Scan(offerPart) { // the others come too late
+				m.b.Delete(k)
+			}
+			m.then(func() { s.o.Note(Note{Kind: NoteJoined, ID: a.ID, Key: a.Key}) })
+			if s.o.Show == nil {
+				return nil
+			}
+			return s.unpark(m)
+		})
+	case No:
+		return s.forget(offerPart, entry)
+	}
+	s.o.Note(Note{Kind: NoteAnswer, ID: a.ID, Key: a.Key})
+	return nil
+}
+
+// forget removes what was decided about, unless a newer one has come meanwhile.
+func (s *Session) forget(where string, packet []byte) error {
+	return s.tx(func(m *member) error {
+		for k, v := range m.b.Scan(where) {
+			if string(v) == string(packet) {
+				m.b.Delete(k)
+			}
+		}
+		return nil
+	})
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	ms := int64(0)
+	if !t.IsZero() {
+		ms = t.UnixMilli()
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(ms))
+}
+
+func cutTime(b []byte) time.Time {
+	if ms := int64(binary.BigEndian.Uint64(b)); ms != 0 {
+		return time.UnixMilli(ms).UTC()
+	}
+	return time.Time{}
+}
