@@ -39,9 +39,12 @@ var rules = []struct {
 	{"internal/words", nil},
 	{"internal/qr", nil},
 	{"internal/term", nil},
+	{"internal/bucketfile", []string{".", "internal/keyfile"}},
+	{"internal/live", []string{".", "internal/bucketfile", "secure/stringphone"}},
 	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
 	{"cmd/parleyd", []string{"server"}},
-	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "internal/*"}},
+	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "internal/*"}},
+	{"examples/*", []string{".", "secure/*", "carrier/*", "carrier/*/client"}},
 }
 
 // serverSide may not reach what could decrypt, not even through others: the

@@ -9,6 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"parley"
+	"parley/internal/bucketfile"
+	"parley/internal/live"
 	"parley/internal/qr"
 	"parley/messenger"
 	"parley/messenger/profile"
@@ -41,10 +43,10 @@ var exitCodes = []struct {
 	{exitOK, "done"},
 	{exitUnexpected, "something else went wrong; the text says what"},
 	{exitUsage, "the command line or the text to send is wrong"},
-	{exitProfile, "the profile is missing, exists already, or is damaged"},
+	{exitProfile, "the profile or a topic's state is missing, exists already, or is damaged"},
 	{exitPassphrase, "the passphrase is wrong, or there is none to be had"},
 	{exitOwner, "another process holds the profile and does not answer"},
-	{exitNotFound, "no such contact or message"},
+	{exitNotFound, "no such contact, message, topic or member"},
 	{exitInvitation, "not a usable invitation"},
 	{exitRelay, "no relay is set, or none can be reached, or it refuses"},
 	{exitQueued, "time ran out: the message or answer stays queued, or too few messages came"},
@@ -78,8 +80,20 @@ type kindError struct {
 
 func (e *kindError) Unwrap() []error { return []error{e.kind, e.error} }
 
+// ownCode is an error of a command that has a table of exit codes of its own.
+type ownCode struct {
+	code int
+	error
+}
+
+func (e *ownCode) Unwrap() error { return e.error }
+
 // exitCode sorts an error. The first kind that matches counts.
 func exitCode(err error) int {
+	var own *ownCode
+	if errors.As(err, &own) {
+		return own.code
+	}
 	for _, k := range []struct {
 		code  int
 		kinds []error
@@ -91,8 +105,8 @@ func exitCode(err error) int {
 		{exitFailed, []error{errFailed}},
 		{exitPassphrase, append(passphraseErrors, errNoPassphrase)},
 		{exitOwner, []error{errHeld, profile.ErrOwned, remote.ErrNoAnswer, remote.ErrVersion, remote.ErrForeign}},
-		{exitProfile, profileErrors},
-		{exitNotFound, []error{messenger.ErrNoContact, messenger.ErrNoMessage}},
+		{exitProfile, append(profileErrors, bucketfile.ErrDamaged, bucketfile.ErrExposed)},
+		{exitNotFound, []error{messenger.ErrNoContact, messenger.ErrNoMessage, errNoTopic, live.ErrNotJoined}},
 		{exitInvitation, []error{messenger.ErrInvitation, qr.ErrMissing, qr.ErrMixed}},
 		{exitRelay, []error{messenger.ErrNoRelay, parley.ErrOffline, parley.ErrRefused, parley.ErrDenied, parley.ErrFull}},
 		{exitQueued, []error{context.DeadlineExceeded}},
@@ -119,13 +133,15 @@ func codeTable() string {
 }
 
 // helpWithCodes prints kong's help, and the exit codes below that of the whole
-// program.
+// program and of a command with a table of its own.
 func helpWithCodes(o kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
 		return err
 	}
 	if ctx.Selected() == nil {
 		fmt.Fprintf(ctx.Stdout, "\nExit codes:\n%s", codeTable())
+	} else if own, ok := ctx.Selected().Target.Addr().Interface().(interface{ exitTable() string }); ok {
+		fmt.Fprintf(ctx.Stdout, "\nExit codes:\n%s", own.exitTable())
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type commands struct {
 	Queue      queueCmd      `cmd:"" help:"List what waits to be sent, and why."`
 	Status     statusCmd     `cmd:"" help:"Show the profile and its relays."`
 	Passphrase passphraseCmd `cmd:"" help:"Change the passphrase of the profile."`
+	Topic      topicCmd      `cmd:"" help:"String phone: messages that devices seal for a topic of any channel."`
 	Demo       demoCmd       `cmd:"" help:"See it work: a relay, Alice and Bob, all inside this process."`
 	Bench      BenchCmd      `cmd:"" help:"Measure a relay, or crash it, and see that nothing gets lost."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

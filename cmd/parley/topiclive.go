@@ -61,7 +61,7 @@ type here struct {
 
 func (h *here) close() error { return h.file.Close() }
 
-// open finds the topic's state, or makes it.
+// open finds the topic's state, or makes it if self says who we are in it.
 func (t *topicAt) open(a *app, self *topicSelf) (*here, error) {
 	h := &here{a: a, at: t}
 	var err error

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	mqttclient "parley/carrier/mqtt/client"
 	"parley/internal/live"
 	"parley/secure/stringphone"
 )
@@ -43,17 +44,16 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t := &taking{a: a, h: h, hasKey: !c.New && c.Topic == ""}
+	t := &taking{a: a, h: h}
 	if err := t.admission(&c.admission); err != nil {
 		return err
 	}
-	begun := false
 	t.joined = func() {
-		if !begun && t.hasKey && !c.Stay {
+		if !c.Stay {
 			cancel(errJoined)
 		}
 	}
-	if err := t.start(ctx, c.Hex, &c.topicSelf, "listen", nil, false); err != nil {
+	if err := t.start(ctx, c.Hex, &c.topicSelf, "join", nil, false); err != nil {
 		return err
 	}
 	defer t.end()
@@ -61,7 +61,6 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	begun = st.Joined
 	a.note("You are %s in %s (%s).", st.ID, c.Name, t.fingerprint(st.Key))
 	switch {
 	case st.Joined && c.Pair > 0 && !c.Stay:
@@ -74,6 +73,9 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 	}
 	if c.Timeout > 0 && !st.Joined {
 		defer time.AfterFunc(c.Timeout, func() { cancel(errQueued) }).Stop()
+	}
+	if err := t.prepare(ctx, st.ID); err != nil {
+		return err
 	}
 	err = t.session.Run(ctx)
 	switch cause := context.Cause(ctx); {
@@ -94,6 +96,27 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 
 var errJoined = errors.New("joined")
 
+// prepare lets the broker keep messages from now on for the sub that comes later:
+// it makes sub's session and acknowledges nothing in it. While a sub runs, there
+// is nothing to prepare, and taking its session over would disturb it.
+func (t *taking) prepare(ctx context.Context, id stringphone.ID) error {
+	if !t.h.made {
+		return nil
+	}
+	c := t.h.channel(id, "listen", nil)
+	if err := c.dial(ctx); err != nil {
+		return err
+	}
+	defer c.close()
+	err := c.conn.Subscribe(ctx, c.topic, c.qos, func(mqttclient.Message) error { return errLater })
+	if err != nil {
+		return fmt.Errorf("the topic %s: %w", c.topic, err)
+	}
+	return nil
+}
+
+var errLater = errors.New("for a later process")
+
 // report prints who is in the topic.
 func (t *taking) report() error {
 	st, err := t.session.Status()
@@ -110,7 +133,6 @@ type taking struct {
 	session *live.Session
 	channel *channel
 	joined  func()
-	hasKey  bool // whether joining is what we are after
 
 	pair  time.Duration
 	until time.Time
@@ -139,13 +161,17 @@ func (t *taking) admission(c *admission) error {
 // messages to another.
 func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose string, show func(live.Message) error, retained bool) error {
 	o := live.Options{
-		State: t.h.file, Channel: notYet{}, Hex: hexed, Announce: hexed && purpose == "listen", Retained: retained,
-		Show: show, Admit: t.admit, Trust: t.trust, Joined: t.joined, Note: t.note,
+		State: t.h.file, Channel: notYet{}, Hex: hexed, Announce: hexed && purpose != "talk", Retained: retained,
+		Show: show, Note: t.note,
+	}
+	if purpose != "talk" {
+		o.Admit, o.Trust = t.admit, t.trust
 	}
 	probe, err := live.New(o)
 	if err != nil {
 		return err
 	}
+	t.session = probe
 	if self != nil {
 		if err := self.adjust(t.h, probe); err != nil {
 			return err
@@ -168,6 +194,9 @@ func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose
 		return err
 	}
 	o.Channel = t.channel
+	if !st.Joined {
+		o.Joined = t.joined
+	}
 	if t.pair > 0 {
 		t.until = time.Now().Add(t.pair)
 	}

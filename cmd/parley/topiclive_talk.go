@@ -127,7 +127,11 @@ const (
 )
 
 func (c *topicPubCmd) Run(ctx context.Context, a *app) error {
-	h, err := c.topicAt.open(a, &c.topicSelf)
+	self := &c.topicSelf
+	if c.Topic == "" {
+		self = nil // without a topic key there is nothing to say yet
+	}
+	h, err := c.topicAt.open(a, self)
 	if err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (c *topicPubCmd) Run(ctx context.Context, a *app) error {
 	if c.Lines && len(c.Text) > 0 {
 		return usage("--lines reads standard input: leave the text out")
 	}
-	return h.talk(ctx, c.Hex, &c.topicSelf, c.Timeout, func(s *live.Session, flush func() error) error {
+	return h.talk(ctx, c.Hex, &c.topicSelf, c.Timeout, true, func(s *live.Session, flush func() error) error {
 		switch {
 		case len(c.Text) > 0:
 			return sayAll(s, flush, []byte(strings.Join(c.Text, " ")), c.Retain)
@@ -171,24 +175,33 @@ func sayAll(s *live.Session, flush func() error, body []byte, retain bool) error
 }
 
 // talk lets do say something, after what has changed in the topic was taken in,
-// and sees it off. Messages are left to a process that shows them.
-func (h *here) talk(ctx context.Context, hexed bool, self *topicSelf, patience time.Duration, do func(s *live.Session, flush func() error) error) error {
+// and sees it off. Messages are left to a process that shows them. When the broker
+// cannot be reached, later says whether do may still say something, to go out next
+// time.
+func (h *here) talk(ctx context.Context, hexed bool, self *topicSelf, patience time.Duration, later bool, do func(s *live.Session, flush func() error) error) error {
 	t := &taking{a: h.a, h: h}
 	dialling, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := t.start(dialling, hexed, self, "talk", nil, false); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%w: the broker cannot be reached: %w", errQueued, err)
+	err := t.start(dialling, hexed, self, "talk", nil, false)
+	defer t.end()
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		if !later {
+			return fmt.Errorf("%w: the broker cannot be reached, and nothing was changed: %w", errQueued, err)
 		}
+		if err := do(t.session, func() error { return nil }); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: the broker cannot be reached: it goes out next time: %w", errQueued, err)
+	}
+	if err != nil {
 		return err
 	}
-	defer t.end()
 	st, err := t.session.Status()
 	if err != nil {
 		return err
 	}
 	if !st.Joined {
-		return &kindError{errNoTopic, live.ErrNotJoined}
+		return live.ErrNotJoined
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -16,12 +16,37 @@ func (s *Session) asked(m *member, packet []byte, in *stringphone.IntroError) er
 	s.mu.Lock()
 	denied := s.noted["denied "+id.String()]
 	s.mu.Unlock()
-	if denied && !in.Member {
+	if denied && !in.Member || s.justAnswered(packet) {
 		return nil
 	}
 	m.wait(askPart, id, packet)
 	m.then(func() { poke(s.decided) })
 	return nil
+}
+
+// answerRest is how long an introduction that we have answered is not answered
+// again: the answer may cross the next try. In a forward-secret topic each answer
+// is a new key for all.
+const answerRest = 5 * time.Second
+
+func (s *Session) justAnswered(intro []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.answers[string(intro)]
+	return ok && s.o.Now().Sub(at) < answerRest
+}
+
+// answer remembers that an introduction was answered, for a while.
+func (s *Session) answer(intro []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.o.Now()
+	for k, at := range s.answers {
+		if now.Sub(at) >= answerRest {
+			delete(s.answers, k)
+		}
+	}
+	s.answers[string(intro)] = now
 }
 
 // overheard sees that another member has answered somebody. Two answers would be
@@ -44,6 +69,7 @@ func (s *Session) overheard(m *member, packet []byte) {
 	for _, p := range m.Members() {
 		if !p.Self && p.ID == stringphone.IDOf(by) {
 			m.b.Delete(key)
+			s.answer(intro)
 			m.then(func() { s.again(key) })
 		}
 	}
@@ -56,7 +82,8 @@ func (s *Session) admit(m *member, intro []byte, r Request) error {
 		m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, ID: r.ID, Key: r.Key, Err: err}) })
 		return nil
 	}
-	m.post(reply, false)
+	m.out(reply, false, true)
+	s.answer(intro)
 	m.then(func() { s.o.Note(Note{Kind: NoteAdmitted, ID: r.ID, Key: r.Key}) })
 	return s.unpark(m)
 }
@@ -220,9 +247,6 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 				m.b.Delete(k)
 			}
 			m.then(func() { s.o.Note(Note{Kind: NoteJoined, ID: a.ID, Key: a.Key}) })
-			if s.o.Show == nil {
-				return nil
-			}
 			return s.unpark(m)
 		})
 	case No:

@@ -10,22 +10,22 @@ import (
 // ErrNotJoined means that there is no topic key yet.
 var ErrNotJoined = errors.New("the topic key is not known yet: join the topic first")
 
-// Say seals a text and puts it into the outbox, on disk: from then on it goes out,
-// by this process or the next. With retain the channel keeps it for those who come
-// later, and it is said again whenever the topic gets a new key.
+// Say puts a text into the outbox, on disk: from then on it goes out, by this
+// process or the next. It is sealed when it goes, so that it never goes under a
+// key that was replaced meanwhile. With retain the channel keeps it for those who
+// come later, and it is said again whenever the topic gets a new key.
 func (s *Session) Say(body []byte, retain bool) error {
 	return s.tx(func(m *member) error {
-		if !m.HasKey() {
+		switch {
+		case m.Removed():
+			return stringphone.ErrRemoved
+		case !m.HasKey():
 			return ErrNotJoined
-		}
-		packet, err := m.Seal(s.o.Now(), newID(), body)
-		if err != nil {
-			return err
 		}
 		if retain {
 			m.b.Put(mineKey, body)
 		}
-		m.post(packet, retain)
+		m.out(body, retain, false)
 		return nil
 	})
 }
@@ -49,9 +49,6 @@ func (s *Session) Trust(key []byte) error {
 	return s.tx(func(m *member) error {
 		if err := m.Trust(key); err != nil {
 			return err
-		}
-		if s.o.Show == nil {
-			return nil
 		}
 		return s.unpark(m)
 	})
@@ -98,32 +95,74 @@ func (s *Session) Status() (st Status, err error) {
 // Flush publishes what is in the outbox, oldest first, and removes what the
 // channel has taken.
 func (s *Session) Flush(ctx context.Context) error {
-	for {
-		var key string
-		var entry []byte
-		err := s.tx(func(m *member) error {
-			key, entry = "", nil
-			for k, v := range m.b.Scan(outPart) {
-				key, entry = k, v
-				break
+	s.flushing.Lock() // or each entry would go out as often as this is called
+	defer s.flushing.Unlock()
+	for done := ""; ; {
+		var e entry
+		err := s.tx(func(m *member) (err error) {
+			if done != "" {
+				m.b.Delete(done)
 			}
-			return nil
+			done, e, err = s.oldest(m)
+			return err
 		})
 		if err != nil {
 			return stateError{err}
 		}
-		if entry == nil {
+		if done == "" {
 			return nil
 		}
-		if err := s.o.Channel.Publish(ctx, s.payload(entry[1:]), entry[0] == 1); err != nil {
+		if err := s.o.Channel.Publish(ctx, s.payload(e.body), e.retain); err != nil {
 			return err
 		}
-		err = s.tx(func(m *member) error {
-			m.b.Delete(key)
-			return nil
-		})
-		if err != nil {
-			return stateError{err}
-		}
 	}
+}
+
+// oldest returns the oldest entry of the outbox. Texts are sealed first: each goes
+// to the end, behind what sealing may have posted, such as a rotation, so that
+// their order stays.
+func (s *Session) oldest(m *member) (string, entry, error) {
+	for {
+		key, e := m.firstOut()
+		if key == "" || e.sealed {
+			return key, e, nil
+		}
+		packet, err := m.Seal(s.o.Now(), newID(), e.body)
+		if err != nil {
+			return "", e, err
+		}
+		m.b.Delete(key)
+		m.out(packet, e.retain, true)
+	}
+}
+
+// An entry of the outbox is a packet, or a text that is not sealed yet.
+type entry struct {
+	body           []byte
+	retain, sealed bool
+}
+
+const (
+	flagRetain = 1
+	flagText   = 2
+)
+
+// out puts an entry into the outbox.
+func (m *member) out(body []byte, retain, sealed bool) {
+	flags := byte(0)
+	if retain {
+		flags |= flagRetain
+	}
+	if !sealed {
+		flags |= flagText
+	}
+	m.b.Put(outPart+m.number(), append([]byte{flags}, body...))
+	m.posted = true
+}
+
+func (m *member) firstOut() (key string, e entry) {
+	for k, v := range m.b.Scan(outPart) {
+		return k, entry{v[1:], v[0]&flagRetain != 0, v[0]&flagText == 0}
+	}
+	return "", e
 }

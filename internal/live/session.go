@@ -66,7 +66,9 @@ type Options struct {
 	// that the original's devices learn ours.
 	Announce bool
 
-	Show    func(Message) error                         // nil: messages are left for another process
+	// Show shows a message. Nil leaves messages for another process: then the
+	// Channel must not be the one that feeds that process.
+	Show    func(Message) error
 	Admit   func(context.Context, Request) Verdict      // may ask a person and take its time; nil: Later
 	Trust   func(context.Context, Answer) Verdict       // the same for who answers us; nil: Later
 	Joined  func()                                      // called when we have the topic key
@@ -110,15 +112,17 @@ type Counts struct {
 
 // A Session is one process that takes part in a topic.
 type Session struct {
-	o Options
+	o        Options
+	flushing sync.Mutex
 
 	mu      sync.Mutex
 	counts  Counts
 	noted   map[string]bool // requests and answers that a note told about, or that were denied
 	joined  bool
-	decided chan struct{} // one token: the state has something to decide
-	leave   chan struct{} // one token: the outbox has something
-	key     chan struct{} // one token: whether we have the topic key may have changed
+	answers map[string]time.Time // introductions that were answered just now
+	decided chan struct{}        // one token: the state has something to decide
+	leave   chan struct{}        // one token: the outbox has something
+	key     chan struct{}        // one token: whether we have the topic key may have changed
 }
 
 // New makes a Session on a state file that [Setup] has prepared.
@@ -139,7 +143,7 @@ func New(o Options) (*Session, error) {
 		o.Note = func(Note) {}
 	}
 	s := &Session{
-		o: o, noted: map[string]bool{},
+		o: o, noted: map[string]bool{}, answers: map[string]time.Time{},
 		decided: make(chan struct{}, 1), leave: make(chan struct{}, 1), key: make(chan struct{}, 1),
 	}
 	return s, s.tx(func(*member) error { return nil })

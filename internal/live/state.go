@@ -13,7 +13,7 @@ import (
 // Parts of the state file.
 const (
 	memberPart = "m/" // the Member's
-	outPart    = "o/" // outbox: number in hex → flag byte and packet
+	outPart    = "o/" // outbox: number in hex → flag byte and packet, or text to be sealed
 	askPart    = "a/" // ID in hex → introduction that waits for a decision
 	offerPart  = "f/" // ID in hex → reply that waits for a decision
 	parkPart   = "p/" // number in hex → packet that could not be opened yet
@@ -65,15 +65,18 @@ func (s *Session) tx(do func(*member) error) error {
 	err := s.o.State.Update(func(b parley.Bucket) (err error) {
 		m = member{b: b}
 		var epoch uint32
-		if m.Member, err = stringphone.Load(part{b, memberPart}, func(packet []byte) { m.post(packet, false) }); err != nil {
+		if m.Member, err = stringphone.Load(part{b, memberPart}, func(packet []byte) { m.out(packet, false, true) }); err != nil {
 			return err
 		}
-		had := m.ready()
+		had, removed := m.ready(), m.Removed()
 		epoch = m.Epoch()
 		if err := do(&m); err != nil {
 			return err
 		}
-		if m.NeedsKey() && m.b.Get(lacksKey) == nil {
+		if m.Removed() && !removed {
+			m.then(func() { s.o.Note(Note{Kind: NoteRemoved}) })
+		}
+		if m.NeedsKey() && !m.Removed() && m.b.Get(lacksKey) == nil {
 			m.b.Put(lacksKey, []byte{})
 		}
 		if had != m.ready() || epoch != m.Epoch() {
@@ -124,11 +127,7 @@ func (s *Session) renew(m *member, epoch uint32) error {
 	if mine == nil || !m.ready() || m.Removed() {
 		return nil
 	}
-	packet, err := m.Seal(s.o.Now(), newID(), mine)
-	if err != nil {
-		return err
-	}
-	m.post(packet, true)
+	m.out(mine, true, false)
 	return nil
 }
 
@@ -141,16 +140,6 @@ func (m *member) number() string {
 	b := binary.BigEndian.AppendUint64(nil, n)
 	m.b.Put(numberKey, b)
 	return hex.EncodeToString(b)
-}
-
-// post puts a packet into the outbox.
-func (m *member) post(packet []byte, retain bool) {
-	flag := byte(0)
-	if retain {
-		flag = 1
-	}
-	m.b.Put(outPart+m.number(), append([]byte{flag}, packet...))
-	m.posted = true
 }
 
 // wait keeps a request or an answer until somebody decides, the newest of each ID,

@@ -84,15 +84,15 @@ func (s *Session) refused(m *member, packet []byte, retained bool, err error) er
 		}
 		m.then(func() { s.count(&s.counts.Untrusted, note) })
 	case errors.Is(err, stringphone.ErrMissingTopicKey), errors.Is(err, stringphone.ErrWrongTopicKey), errors.Is(err, stringphone.ErrEpoch):
+		if m.Removed() {
+			return nil // it is not for us any more
+		}
 		m.park(packet, retained)
 		note.Kind = NoteUnreadable
 		m.then(func() { s.count(&s.counts.Unreadable, note) })
 	case errors.Is(err, stringphone.ErrMalformed):
 		note.Kind = NoteForeign
 		m.then(func() { s.count(&s.counts.Foreign, note) })
-	case errors.Is(err, stringphone.ErrRemoved):
-		note.Kind = NoteRemoved
-		m.then(func() { s.o.Note(note) })
 	default:
 		note.Kind = NoteForged
 		m.then(func() { s.count(&s.counts.Forged, note) })
@@ -102,6 +102,9 @@ func (s *Session) refused(m *member, packet []byte, retained bool, err error) er
 
 // unpark opens what could not be opened before.
 func (s *Session) unpark(m *member) error {
+	if s.o.Show == nil {
+		return nil
+	}
 	for k, v := range m.b.Scan(parkPart) {
 		got, err := m.Open(s.o.Now(), v[1:], stringphone.OpenOptions{})
 		switch {
@@ -124,14 +127,26 @@ func (s *Session) unpark(m *member) error {
 var errLeft = errors.New("left for another process")
 
 // catchUp takes in what changes the topic (rotations, announcements) and leaves
-// messages for a process that shows them.
+// messages for a process that shows them: nothing of them is noted, so that they
+// are new there. Requests and answers are for whoever can decide.
 func (s *Session) catchUp(packet []byte) error {
 	err := s.tx(func(m *member) error {
 		got, err := m.Open(s.o.Now(), packet, stringphone.OpenOptions{})
-		if got != nil || err != nil {
-			return errLeft
+		var intro *stringphone.IntroError
+		var reply *stringphone.ReplyError
+		switch {
+		case err == nil && got == nil:
+			s.overheard(m, packet)
+			return nil
+		case s.o.Admit != nil && errors.As(err, &intro):
+			return s.asked(m, packet, intro)
+		case s.o.Trust != nil && errors.As(err, &reply):
+			return s.answered(m, packet, reply)
+		case errors.Is(err, stringphone.ErrMalformed):
+			m.then(func() { s.count(&s.counts.Foreign, Note{Kind: NoteForeign, Err: err}) })
+			return nil
 		}
-		return nil
+		return errLeft
 	})
 	if errors.Is(err, errLeft) {
 		return nil
