@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -25,11 +26,18 @@ type Config struct {
 	SMP2020         string `toml:"smp2020"`
 	SMP2020Plain    string `toml:"smp2020_plain"`
 	SMP2020Creators string `toml:"smp2020_creators"`
+	MQTT            string `toml:"mqtt"`
+	MQTTTLS         string `toml:"mqtt_tls"`
+	MQTTCert        string `toml:"mqtt_cert"`
+	MQTTKey         string `toml:"mqtt_key"`
+	MQTTUsers       string `toml:"mqtt_users"`
+	MQTTAnonymous   bool   `toml:"mqtt_anonymous"`
 	MemoryLimit     Size   `toml:"memory_limit"`
 
-	Queues Queues `toml:"queues"`
-	Limits Limits `toml:"limits"`
-	Store  Store  `toml:"store"`
+	Queues     Queues     `toml:"queues"`
+	Limits     Limits     `toml:"limits"`
+	MQTTLimits MQTTLimits `toml:"mqtt_limits"`
+	Store      Store      `toml:"store"`
 }
 
 // Queues says what a queue holds and for how long.
@@ -53,6 +61,33 @@ type Limits struct {
 	Block              Duration `toml:"block"`
 	Write              Duration `toml:"write"`
 	Idle               Duration `toml:"idle"`
+}
+
+// MQTTLimits bounds what MQTT clients can make the broker hold.
+type MQTTLimits struct {
+	Connections        int      `toml:"connections"`
+	ConnectionsPerHost int      `toml:"connections_per_host"`
+	Connecting         int      `toml:"connecting"`
+	Packet             Size     `toml:"packet"`
+	Sessions           int      `toml:"sessions"`
+	Subscriptions      int      `toml:"subscriptions_per_session"`
+	TopicBytes         int      `toml:"topic_bytes"`
+	TopicLevels        int      `toml:"topic_levels"`
+	Inflight           int      `toml:"inflight"`
+	Aliases            int      `toml:"aliases"`
+	QueueMessages      int      `toml:"queue_messages"`
+	QueueBytes         Size     `toml:"queue_bytes"`
+	Queued             int      `toml:"queued"`
+	QoS0Messages       int      `toml:"qos0_messages"`
+	QoS0Bytes          Size     `toml:"qos0_bytes"`
+	RetainedMessages   int      `toml:"retained_messages"`
+	RetainedBytes      Size     `toml:"retained_bytes"`
+	Memory             Size     `toml:"memory"`
+	SessionExpiry      Duration `toml:"session_expiry"`
+	KeepAlive          Duration `toml:"keep_alive"`
+	Connect            Duration `toml:"connect"`
+	Packets            Duration `toml:"packet_time"`
+	Write              Duration `toml:"write"`
 }
 
 // Store tunes the embedded store.
@@ -115,7 +150,9 @@ func (c *Config) check() error {
 	if c.Data == "" {
 		return bad("no data folder is given (--data DIR)")
 	}
-	for _, a := range []struct{ name, addr string }{{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}} {
+	for _, a := range []struct{ name, addr string }{
+		{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}, {"mqtt", c.MQTT}, {"mqtt_tls", c.MQTTTLS},
+	} {
 		if a.addr == "" {
 			continue
 		}
@@ -123,26 +160,50 @@ func (c *Config) check() error {
 			return bad("%s: %q is not HOST:PORT", a.name, a.addr)
 		}
 	}
-	for name, n := range map[string]int64{
-		"queues.quota": int64(c.Queues.Quota), "queues.message_ttl": int64(c.Queues.MessageTTL),
-		"queues.suspended_ttl": int64(c.Queues.SuspendedTTL), "queues.sweep": int64(c.Queues.Sweep),
-		"limits.connections": int64(c.Limits.Connections), "limits.plain_connections": int64(c.Limits.PlainConnections),
-		"limits.connections_per_host": int64(c.Limits.ConnectionsPerHost),
-		"limits.handshakes":           int64(c.Limits.Handshakes), "limits.handshakes_per_host": int64(c.Limits.HandshakesPerHost),
-		"limits.subscriptions": int64(c.Limits.Subscriptions), "limits.memory": int64(c.Limits.Memory),
-		"limits.handshake": int64(c.Limits.Handshake), "limits.block": int64(c.Limits.Block),
-		"limits.write": int64(c.Limits.Write), "limits.idle": int64(c.Limits.Idle),
-		"store.memtable": int64(c.Store.MemTable), "store.cache": int64(c.Store.Cache),
-		"store.reserve": int64(c.Store.Reserve), "store.scrub": int64(c.Store.Scrub), "memory_limit": int64(c.MemoryLimit),
-	} {
-		if n < 0 {
-			return bad("%s must not be negative (0 stands for the default)", name)
-		}
+	if name := negative(reflect.ValueOf(*c), ""); name != "" {
+		return bad("%s must not be negative (0 stands for the default)", name)
+	}
+	if (c.MQTTCert == "") != (c.MQTTKey == "") {
+		return bad("mqtt_cert and mqtt_key go together")
+	}
+	if c.MQTTCert != "" && c.MQTTTLS == "" {
+		return bad("mqtt_cert is given, but no mqtt_tls")
+	}
+	if c.MQTT == "" && c.MQTTTLS == "" && (c.MQTTUsers != "" || c.MQTTAnonymous) {
+		return bad("mqtt_users or mqtt_anonymous is given, but neither mqtt nor mqtt_tls")
+	}
+	if c.MQTTUsers != "" && c.MQTTAnonymous {
+		return bad("mqtt_anonymous is for a broker without mqtt_users; in the users' file, rules for anonymous say what they may")
+	}
+	if n := c.MQTTLimits.QueueMessages; n > 65_000 {
+		return bad("mqtt_limits.queue_messages must be at most 65000")
+	}
+	if n := c.MQTTLimits.Packet; n != 0 && (n < 1024 || n > 256<<20-1) {
+		return bad("mqtt_limits.packet must be from 1KiB to 268435455")
+	}
+	if n := c.MQTTLimits.Memory; n != 0 && n < 1<<20 {
+		return bad("mqtt_limits.memory must be at least 1MiB")
 	}
 	if m := c.Limits.Memory; m != 0 && m < 1<<20 {
 		return bad("limits.memory must be at least 1MiB")
 	}
 	return nil
+}
+
+// negative returns the name of a setting that is a negative number, if one is.
+func negative(v reflect.Value, in string) string {
+	for i := range v.NumField() {
+		f, name := v.Field(i), in+v.Type().Field(i).Tag.Get("toml")
+		switch {
+		case f.Kind() == reflect.Struct:
+			if n := negative(f, name+"."); n != "" {
+				return n
+			}
+		case f.CanInt() && f.Int() < 0:
+			return name
+		}
+	}
+	return ""
 }
 
 // A Duration is a time.Duration that is written as Go does ("1h30m"), or in days

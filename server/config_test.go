@@ -2,12 +2,14 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"parley/broker"
+	mqttserver "parley/carrier/mqtt/server"
 )
 
 func TestExampleHasEverySettingAndItsDefault(t *testing.T) {
@@ -27,6 +29,11 @@ func TestExampleHasEverySettingAndItsDefault(t *testing.T) {
 		if !reflect.DeepEqual(x.got, x.want) {
 			t.Errorf("%s is %v in the example, %v in truth", x.name, x.got, x.want)
 		}
+	}
+	got := c.MQTTLimits.limits(1, slog.New(slog.DiscardHandler))
+	got.Connections = c.MQTTLimits.Connections // the machine may lower it
+	if got != mqttserver.DefaultLimits() {
+		t.Errorf("the limits of MQTT are %+v in the example, %+v in truth", got, mqttserver.DefaultLimits())
 	}
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {

@@ -2,18 +2,15 @@ package server
 
 import "log/slog"
 
-// storeFiles is how many files the store and the process itself may have open.
-const storeFiles = 384
+// storeFiles is how many files the stores and the process itself may have open.
+const storeFiles = 544
 
 // connections is how many connections are taken at most: as configured, and no
 // more than leave the store its files. A store that cannot open its tables
-// cannot deliver.
-func connections(wanted int, log *slog.Logger) int {
+// cannot deliver. Fronts is how many share them.
+func connections(wanted, fronts int, log *slog.Logger) int {
 	n, known := openFiles()
-	if wanted <= 0 {
-		wanted = 20_000
-	}
-	room := max(n-storeFiles, n/4)
+	room := max(n-storeFiles, n/4) / fronts
 	if !known || room >= wanted {
 		return wanted
 	}

@@ -22,20 +22,21 @@ func TestConnectionsLeaveTheStoreItsFiles(t *testing.T) {
 	}
 	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
 	for _, x := range []struct {
-		limit        uint64
-		wanted, want int
-		told         bool
+		limit                uint64
+		wanted, fronts, want int
+		told                 bool
 	}{
-		{2000, 100, 100, false},
-		{2000, 0, 2000 - storeFiles, true},
-		{2000, 5000, 2000 - storeFiles, true},
-		{400, 5000, 100, true},
+		{2000, 100, 1, 100, false},
+		{2000, 20000, 1, 2000 - storeFiles, true},
+		{2000, 5000, 1, 2000 - storeFiles, true},
+		{2000, 5000, 2, (2000 - storeFiles) / 2, true},
+		{400, 5000, 1, 100, true},
 	} {
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: x.limit, Max: old.Max}); err != nil {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		got := connections(x.wanted, slog.New(slog.NewTextHandler(&log, nil)))
+		got := connections(x.wanted, x.fronts, slog.New(slog.NewTextHandler(&log, nil)))
 		if got != x.want || strings.Contains(log.String(), "open files") != x.told {
 			t.Errorf("%+v: %d, log %q", x, got, log.String())
 		}

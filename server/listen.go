@@ -6,39 +6,57 @@ import (
 	"net"
 	"os"
 
+	"parley/carrier/mqtt"
+	mqttserver "parley/carrier/mqtt/server"
 	"parley/carrier/smp"
 	smpserver "parley/carrier/smp/server"
 )
 
+// A door is one listener: where, how clients write its address, and who serves it.
+type door struct {
+	addr    string
+	address func(*net.TCPAddr) (string, error)
+	wrap    func(net.Listener) net.Listener // nil: as it is
+	serve   func(net.Listener) error
+}
+
 // listen opens all listeners before any of them accepts.
 func (s *Server) listen(cfg *Config) error {
-	encrypted, plain := cfg.SMP2020, cfg.SMP2020Plain
-	if encrypted == "" && plain == "" {
-		encrypted = DefaultListen
+	var doors []door
+	if s.front != nil {
+		encrypted := cfg.SMP2020
+		if !cfg.anyListener() {
+			encrypted = DefaultListen
+		}
+		doors = append(doors,
+			door{encrypted, func(tcp *net.TCPAddr) (string, error) { return s.smpAddress(cfg.Host, tcp, false) }, nil, s.front.Serve},
+			door{cfg.SMP2020Plain, func(tcp *net.TCPAddr) (string, error) { return s.smpAddress(cfg.Host, tcp, true) }, nil, s.front.ServePlain})
+	}
+	if s.mqtt != nil {
+		doors = append(doors,
+			door{cfg.MQTT, func(tcp *net.TCPAddr) (string, error) { return s.mqttAddress(cfg, tcp, nil) }, nil, s.mqtt.Serve},
+			door{cfg.MQTTTLS, func(tcp *net.TCPAddr) (string, error) { return s.mqttAddress(cfg, tcp, &s.cert) }, s.cert.listener, s.mqtt.Serve})
 	}
 	var open []net.Listener
 	var serve []func(net.Listener) error
-	for _, a := range []struct {
-		addr  string
-		plain bool
-		serve func(net.Listener) error
-	}{{encrypted, false, s.front.Serve}, {plain, true, s.front.ServePlain}} {
-		if a.addr == "" {
+	for _, d := range doors {
+		if d.addr == "" {
 			continue
 		}
-		l, address, err := s.open(a.addr, cfg.Host, a.plain)
+		l, address, err := d.open()
 		if err != nil {
 			for _, l := range open {
 				l.Close()
 			}
 			return err
 		}
-		open, serve = append(open, l), append(serve, a.serve)
+		open, serve = append(open, l), append(serve, d.serve)
 		s.addresses = append(s.addresses, address)
 	}
 	for i, l := range open {
 		s.serving.Go(func() {
-			if err := serve[i](l); !errors.Is(err, smpserver.ErrShutdown) {
+			err := serve[i](l)
+			if !errors.Is(err, smpserver.ErrShutdown) && !errors.Is(err, mqttserver.ErrShutdown) {
 				s.failed <- err
 			}
 		})
@@ -46,13 +64,24 @@ func (s *Server) listen(cfg *Config) error {
 	return nil
 }
 
-// open opens one listener and says what clients dial.
-func (s *Server) open(addr, host string, plain bool) (net.Listener, string, error) {
-	l, err := net.Listen("tcp", addr)
+// open opens the listener and says what clients dial.
+func (d *door) open() (net.Listener, string, error) {
+	l, err := net.Listen("tcp", d.addr)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrListen, err)
 	}
-	tcp := l.Addr().(*net.TCPAddr)
+	address, err := d.address(l.Addr().(*net.TCPAddr))
+	if err != nil {
+		l.Close()
+		return nil, "", err
+	}
+	if d.wrap != nil {
+		l = d.wrap(l)
+	}
+	return l, address, nil
+}
+
+func (s *Server) smpAddress(host string, tcp *net.TCPAddr, plain bool) (string, error) {
 	to := smp.Server{Port: uint16(tcp.Port), Plain: plain}
 	switch {
 	case !plain:
@@ -60,16 +89,30 @@ func (s *Server) open(addr, host string, plain bool) (net.Listener, string, erro
 	case tcp.IP.IsLoopback():
 		to.Host = tcp.IP.String()
 	default:
-		err = fmt.Errorf("%w: smp2020_plain: %w", ErrConfig, smpserver.ErrNotLoopback)
+		return "", fmt.Errorf("%w: smp2020_plain: %w", ErrConfig, smpserver.ErrNotLoopback)
 	}
-	if _, perr := smp.ParseServer(to.String()); err == nil && perr != nil {
-		err = fmt.Errorf("%w: %q cannot stand as host in an address", ErrConfig, to.Host)
+	if _, err := smp.ParseServer(to.String()); err != nil {
+		return "", fmt.Errorf("%w: %q cannot stand as host in an address", ErrConfig, to.Host)
 	}
-	if err != nil {
-		l.Close()
-		return nil, "", err
+	return to.String(), nil
+}
+
+// mqttAddress is an address of the broker; cert is nil without TLS.
+func (s *Server) mqttAddress(cfg *Config, tcp *net.TCPAddr, cert *certificate) (string, error) {
+	if !tcp.IP.IsLoopback() && cfg.MQTTUsers == "" && !cfg.MQTTAnonymous {
+		return "", fmt.Errorf("%w: %s: %w", ErrConfig, tcp, mqttserver.ErrPublic)
 	}
-	return l, to.String(), nil
+	if cert == nil && !tcp.IP.IsLoopback() && cfg.MQTTUsers != "" {
+		s.log.Warn("passwords and messages of MQTT travel in clear on a listener that others can reach; mqtt_tls would protect them")
+	}
+	to := mqtt.Broker{Host: s.host(cfg.Host, tcp), Port: uint16(tcp.Port)}
+	if cert != nil {
+		to.TLS, to.CertSHA256 = true, cert.pin
+	}
+	if _, err := mqtt.ParseBroker(to.Address()); err != nil {
+		return "", fmt.Errorf("%w: %q cannot stand as host in an address", ErrConfig, to.Host)
+	}
+	return to.Address(), nil
 }
 
 // host is what stands in the address for clients.
@@ -84,6 +127,8 @@ func (s *Server) host(given string, listening *net.TCPAddr) string {
 	if err != nil || name == "" {
 		name = "localhost"
 	}
-	s.log.Warn("listening on every interface; if clients know this machine by another name, give it with --host", "host", name)
+	s.warned.Do(func() {
+		s.log.Warn("listening on every interface; if clients know this machine by another name, give it with --host", "host", name)
+	})
 	return name
 }

@@ -20,6 +20,7 @@ import (
 
 	"parley/broker"
 	"parley/broker/store/pebblestore"
+	mqttserver "parley/carrier/mqtt/server"
 	smpserver "parley/carrier/smp/server"
 )
 
@@ -34,8 +35,11 @@ const drainTime = 2500 * time.Millisecond
 type Server struct {
 	log       *slog.Logger
 	lock      io.Closer
-	broker    *broker.Broker
-	front     *smpserver.Server
+	broker    *broker.Broker     // nil without SMP
+	front     *smpserver.Server  // likewise
+	mqtt      *mqttserver.Server // nil without MQTT
+	cert      certificate
+	warned    sync.Once
 	addresses []string
 	failed    chan error
 	serving   sync.WaitGroup
@@ -62,11 +66,45 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, lock: lock, failed: make(chan error, 2)}
+	s := &Server{log: log, lock: lock, failed: make(chan error, 4)}
 	trouble := newTrouble(log)
+	fronts := 0
+	for _, on := range []bool{cfg.wantsSMP(), cfg.MQTT != "" || cfg.MQTTTLS != ""} {
+		if on {
+			fronts++
+		}
+	}
+	if cfg.wantsSMP() {
+		err = s.openSMP(&cfg, creators, fronts, trouble)
+	}
+	if err == nil {
+		err = s.openMQTT(&cfg, fronts, trouble)
+	}
+	if err == nil {
+		err = s.listen(&cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close(context.Background()))
+	}
+	return s, nil
+}
+
+// anyListener reports whether an address to listen on is given.
+func (c *Config) anyListener() bool {
+	return c.SMP2020 != "" || c.SMP2020Plain != "" || c.MQTT != "" || c.MQTTTLS != ""
+}
+
+// wantsSMP reports whether there is to be an SMP relay: if one of its addresses is
+// given, or none of anything.
+func (c *Config) wantsSMP() bool {
+	return c.SMP2020 != "" || c.SMP2020Plain != "" || !c.anyListener()
+}
+
+// openSMP opens the queues and what serves them.
+func (s *Server) openSMP(cfg *Config, creators []*rsa.PublicKey, fronts int, trouble *trouble) error {
 	key, err := transportKey(cfg.Data)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return err
 	}
 	st, err := pebblestore.Open(filepath.Join(cfg.Data, queueName), pebblestore.Options{
 		MemTable: int(cfg.Store.MemTable), Cache: int64(cfg.Store.Cache), Reserve: uint64(cfg.Store.Reserve),
@@ -74,29 +112,27 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 		Report:     func(err error) { trouble.report("the store", err) },
 	})
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return err
 	}
 	s.broker = broker.New(st, broker.Options{
 		Quota: cfg.Queues.Quota, MessageTTL: time.Duration(cfg.Queues.MessageTTL),
 		SuspendedTTL: time.Duration(cfg.Queues.SuspendedTTL), SweepEvery: time.Duration(cfg.Queues.Sweep),
 		Subscriptions: cfg.Limits.Subscriptions, Trouble: trouble.report,
 	})
+	wanted := cfg.Limits.Connections
+	if wanted == 0 {
+		wanted = 20_000
+	}
 	s.front, err = smpserver.New(s.broker, key, smpserver.Options{
 		Creators: creators,
-		MaxConns: connections(cfg.Limits.Connections, log), MaxPlain: cfg.Limits.PlainConnections,
+		MaxConns: connections(wanted, fronts, s.log), MaxPlain: cfg.Limits.PlainConnections,
 		HostConns: cfg.Limits.ConnectionsPerHost, MaxHandshakes: cfg.Limits.Handshakes,
 		HostHandshakes:   cfg.Limits.HandshakesPerHost,
 		HandshakeTimeout: time.Duration(cfg.Limits.Handshake), IdleTimeout: time.Duration(cfg.Limits.Idle),
 		BlockTimeout: time.Duration(cfg.Limits.Block), WriteTimeout: time.Duration(cfg.Limits.Write),
 		Memory: int64(cfg.Limits.Memory), Trouble: trouble.report,
 	})
-	if err == nil {
-		err = s.listen(&cfg)
-	}
-	if err != nil {
-		return nil, errors.Join(err, s.broker.Close(), lock.Close())
-	}
-	return s, nil
+	return err
 }
 
 func readCreators(path string) ([]*rsa.PublicKey, error) {
@@ -115,8 +151,9 @@ func readCreators(path string) ([]*rsa.PublicKey, error) {
 	return keys, nil
 }
 
-// Addresses returns where clients reach the relay, one smp2020://KEYHASH@HOST:PORT
-// or smp2020-plain://HOST:PORT for each listener.
+// Addresses returns where clients reach the relay, one smp2020://KEYHASH@HOST:PORT,
+// smp2020-plain://HOST:PORT, mqtt://HOST:PORT or mqtts://HOST:PORT for each
+// listener, in that order. A self-signed certificate adds ?cert-sha256=HEX.
 func (s *Server) Addresses() []string { return append([]string(nil), s.addresses...) }
 
 // Failed yields an error if a listener fails; then Shutdown is all that is left.
@@ -129,10 +166,26 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
 		ctx, cancel := context.WithTimeout(ctx, drainTime)
 		defer cancel()
-		// Cutting off those who don't read is part of the plan, no error.
-		_ = s.front.Shutdown(ctx)
-		s.serving.Wait()
-		s.err = errors.Join(s.broker.Close(), s.lock.Close())
+		s.err = s.close(ctx)
 	})
 	return s.err
+}
+
+// close closes all that is open.
+func (s *Server) close(ctx context.Context) error {
+	var mqttErr error
+	var both sync.WaitGroup
+	if s.mqtt != nil {
+		both.Go(func() { mqttErr = s.mqtt.Shutdown(ctx) })
+	}
+	if s.front != nil {
+		// Cutting off those who don't read is part of the plan, no error.
+		_ = s.front.Shutdown(ctx)
+	}
+	both.Wait()
+	s.serving.Wait()
+	if s.broker != nil {
+		mqttErr = errors.Join(s.broker.Close(), mqttErr)
+	}
+	return errors.Join(mqttErr, s.lock.Close())
 }

@@ -1,7 +1,8 @@
-// Command parleyd is a Parley relay. It keeps queues of messages that it cannot
-// read: what could decrypt them is not linked into it.
+// Command parleyd is a Parley relay and an MQTT broker. It keeps queues of messages
+// that it cannot read: what could decrypt them is not linked into it.
 //
-//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT]
+//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT]
+//	parleyd mqtt-user NAME    reads a password, prints a line for the file of MQTT users
 //	parleyd config     prints all settings as a TOML file
 //	parleyd version
 package main
@@ -30,12 +31,13 @@ const (
 )
 
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the relay. Prints each of its addresses on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
-	Config  configCmd  `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run the relay. Prints each of its addresses on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
+	MQTTUser mqttUserCmd `cmd:"" name:"mqtt-user" help:"Read a password from standard input and print the line that lets a user of that name in, for the file of --mqtt-users."`
+	Config   configCmd   `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
-const description = `A Parley relay: queues for messages that it cannot read.
+const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read.
 
 Exit codes: 0 ended as asked, 2 usage, 3 bad configuration, 4 the data folder is in use by another process, 5 an address cannot be listened on, 1 anything else.`
 

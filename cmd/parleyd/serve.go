@@ -21,9 +21,14 @@ const gcPercent = 50
 type serveCmd struct {
 	Config          string       `type:"path" placeholder:"FILE" help:"Configuration file (TOML); flags override it. 'parleyd config' prints one."`
 	Data            string       `type:"path" placeholder:"DIR" help:"Folder of the relay's key and queues; made at the first start."`
-	SMP2020         string       `name:"smp2020" placeholder:"HOST:PORT" help:"Accept encrypted SMP-2020 connections here; 127.0.0.1:5223 if no address is given."`
+	SMP2020         string       `name:"smp2020" placeholder:"HOST:PORT" help:"Accept encrypted SMP-2020 connections here; 127.0.0.1:5223 if no address at all is given."`
 	SMP2020Plain    string       `name:"smp2020-plain" placeholder:"HOST:PORT" help:"Accept plain ones here, for telnet: a loopback address."`
 	SMP2020Creators string       `name:"smp2020-creators" type:"path" placeholder:"FILE" help:"Public keys of those who may create queues; without it everybody may."`
+	MQTT            string       `name:"mqtt" placeholder:"HOST:PORT" help:"Accept MQTT connections here, in clear."`
+	MQTTTLS         string       `name:"mqtt-tls" placeholder:"HOST:PORT" help:"Accept MQTT connections over TLS here."`
+	MQTTCert        string       `name:"mqtt-cert" type:"path" placeholder:"FILE" help:"Certificate of --mqtt-tls, with its chain (PEM); without it, a self-signed one is made."`
+	MQTTKey         string       `name:"mqtt-key" type:"path" placeholder:"FILE" help:"Its key (PEM)."`
+	MQTTUsers       string       `name:"mqtt-users" type:"path" placeholder:"FILE" help:"Who may use MQTT and how; without it everybody may, and only on loopback addresses."`
 	Host            string       `placeholder:"NAME" help:"Host name or IP address in the printed addresses."`
 	MemoryLimit     *server.Size `name:"memory-limit" placeholder:"SIZE" help:"What the process should need at most, e.g. 512MiB."`
 }
@@ -76,6 +81,8 @@ func (s *serveCmd) config() (server.Config, error) {
 	}{
 		{&cfg.Data, s.Data}, {&cfg.SMP2020, s.SMP2020}, {&cfg.SMP2020Plain, s.SMP2020Plain},
 		{&cfg.SMP2020Creators, s.SMP2020Creators}, {&cfg.Host, s.Host},
+		{&cfg.MQTT, s.MQTT}, {&cfg.MQTTTLS, s.MQTTTLS}, {&cfg.MQTTCert, s.MQTTCert}, {&cfg.MQTTKey, s.MQTTKey},
+		{&cfg.MQTTUsers, s.MQTTUsers},
 	} {
 		if f.flag != "" {
 			*f.to = f.flag
