@@ -60,6 +60,20 @@ func (g *Guard) add(d digest) {
 // Len returns how many boxes are remembered.
 func (g *Guard) Len() int { return len(g.ring) }
 
+// Size returns how many boxes can be remembered.
+func (g *Guard) Size() int { return g.size }
+
+// Newest returns the 16 bytes that the last box added to what MarshalBinary
+// returns, for who keeps a guard in a file and appends to it; false if none has
+// come.
+func (g *Guard) Newest() (digest [16]byte, ok bool) {
+	n := len(g.ring)
+	if n == 0 {
+		return digest, false
+	}
+	return g.ring[(g.next+n-1)%n], true
+}
+
 const guardVersion = 1
 
 // MarshalBinary returns a version byte, the capacity (4 bytes, big endian) and
@@ -75,13 +89,15 @@ func (g *Guard) MarshalBinary() ([]byte, error) {
 	return b, nil
 }
 
-// UnmarshalBinary reads what MarshalBinary wrote. The error is [ErrMalformed].
+// UnmarshalBinary reads what MarshalBinary wrote, also with up to twice as many
+// digests behind it as fit, of which the last are kept. The error is
+// [ErrMalformed].
 func (g *Guard) UnmarshalBinary(b []byte) error {
 	if len(b) < 5 || b[0] != guardVersion || (len(b)-5)%16 != 0 {
 		return fmt.Errorf("%w: a replay guard of %d bytes", ErrMalformed, len(b))
 	}
 	size := int(binary.BigEndian.Uint32(b[1:]))
-	if n := (len(b) - 5) / 16; size == 0 || size > 1<<24 || n > size {
+	if n := (len(b) - 5) / 16; size == 0 || size > 1<<24 || n > 3*size {
 		return fmt.Errorf("%w: a replay guard of %d digests that has %d", ErrMalformed, size, n)
 	}
 	n := NewGuard(size)

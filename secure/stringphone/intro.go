@@ -105,6 +105,19 @@ func checkReply(intro, reply []byte, pins []ed25519.PublicKey) (from ed25519.Pub
 	return nil, nil, ErrNotPinned
 }
 
+// VerifyReply verifies that somebody has signed a reply to that introduction, not
+// necessarily ours, and returns the public key. The errors are [ErrMalformed],
+// [ErrUnsignedReply] and [ErrBadSignature].
+func VerifyReply(intro, reply []byte) (ed25519.PublicKey, error) {
+	if t, err := Message(reply).Type(); err != nil {
+		return nil, err
+	} else if t != TypeReply || len(reply) < shortestReply {
+		return nil, fmt.Errorf("%w: a %v of %d bytes where a reply belongs", ErrMalformed, t, len(reply))
+	}
+	key, _, err := checkReply(intro, reply, nil)
+	return bytes.Clone(key), err
+}
+
 // openReply returns the topic key in a reply to us. The errors are [ErrMalformed]
 // and [ErrWrongReply].
 func openReply(reply []byte, box *AsymmetricCrypto) ([]byte, error) {
@@ -113,7 +126,16 @@ func openReply(reply []byte, box *AsymmetricCrypto) ([]byte, error) {
 
 // ConstructIntro returns an introduction of 129 bytes: it asks whoever holds the
 // topic key for it, and to trust our public key. It says nothing secret.
-func (t *Topic) ConstructIntro() []byte { return makeIntro(t.private, t.box.PublicKey()) }
+func (t *Topic) ConstructIntro() []byte { return bytes.Clone(t.ownIntro()) }
+
+// ownIntro makes our introduction once: a reply's signature covers it, and making
+// it takes as long as a signature does.
+func (t *Topic) ownIntro() []byte {
+	if t.intro == nil {
+		t.intro = makeIntro(t.private, t.box.PublicKey())
+	}
+	return t.intro
+}
 
 // ConstructReply answers an introduction with the topic key, in 217 bytes, of
 // which the original reads the first 153. It gives the other side everything
@@ -163,7 +185,7 @@ func (t *Topic) ParseReply(reply []byte) (bool, error) {
 		return false, nil
 	}
 	if !t.acceptUnsigned || len(t.pins) > 0 {
-		if _, _, err := checkReply(t.ConstructIntro(), reply, t.pins); err != nil {
+		if _, _, err := checkReply(t.ownIntro(), reply, t.pins); err != nil {
 			return false, err
 		}
 	}

@@ -38,12 +38,13 @@ const (
 )
 
 // A Topic is what one participant knows of one topic (seeds/string-phone 4.3.3).
-// It is not safe for concurrent use.
+// It is not safe for concurrent use, but for Encode beside one Decode.
 type Topic struct {
 	private        ed25519.PrivateKey
 	id             ID
 	topicKey       *SymmetricCrypto // nil: not known yet
 	box            *AsymmetricCrypto
+	intro          []byte // ours, once it was needed
 	participants   map[ID]ed25519.PublicKey
 	manual         byte
 	acceptUnsigned bool

@@ -1,0 +1,412 @@
+package stringphone
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+	"time"
+)
+
+// An introduction of ours, and the private key behind it.
+type introduction struct {
+	answered bool
+	private  [KeySize]byte
+	packet   []byte
+}
+
+func (d *draft) introduction() *introduction {
+	b := d.get(introRow)
+	if len(b) != 1+KeySize+IntroSize {
+		return nil
+	}
+	return &introduction{b[0] == 1, [KeySize]byte(b[1:]), b[1+KeySize:]}
+}
+
+func (d *draft) saveIntroduction(in *introduction) {
+	b := make([]byte, 1, 1+KeySize+IntroSize)
+	if in.answered {
+		b[0] = 1
+	}
+	d.put(introRow, append(append(b, in.private[:]...), in.packet...))
+}
+
+// Introduce asks whoever has the topic key for it, and to trust our key, in
+// [IntroSize] bytes. Until an answer was accepted it returns the same packet,
+// so that it can be sent again and again; afterwards one with a fresh key.
+func (m *Member) Introduce(now time.Time) (packet []byte, err error) {
+	err = m.do(now, func(d *draft) error {
+		in := d.introduction()
+		if in == nil || in.answered {
+			k, err := d.newKey()
+			if err != nil {
+				return err
+			}
+			public, err := publicSealing(k)
+			if err != nil {
+				return err
+			}
+			in = &introduction{private: k, packet: makeIntro(d.self.private, public[:])}
+			d.saveIntroduction(in)
+		}
+		packet = bytes.Clone(in.packet)
+		return nil
+	})
+	return packet, err
+}
+
+// Admit trusts the key of an introduction and answers it with a signed reply,
+// which gives the topic key away: ask a person first, or a list, or a pairing
+// window. In Headed the others are told by an announcement, or, if the key was
+// removed before, by a rotation; in ForwardSecret always by a rotation.
+//
+// An introduction that was answered is answered again only for a key that is a
+// participant now, and each participant five times within ten minutes: the errors
+// are [ErrReplay] and [ErrOften]. Others are [ErrMalformed], [ErrBadSignature],
+// [ErrMissingTopicKey], [ErrCrowded], [ErrRemoved], [ErrEpoch] and [ErrNoPost].
+func (m *Member) Admit(now time.Time, intro []byte) (reply []byte, err error) {
+	err = m.do(now, func(d *draft) error {
+		reply, err = d.admitIntro(intro)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+func (d *draft) admitIntro(intro []byte) ([]byte, error) {
+	key, encryption, err := checkIntro(intro)
+	if err != nil {
+		return nil, err
+	}
+	id := IDOf(key)
+	switch {
+	case id == d.self.id:
+		return nil, badFormat("our own introduction")
+	case d.st.has(flagRemoved):
+		return nil, ErrRemoved
+	case !d.st.has(flagKey):
+		return nil, ErrMissingTopicKey
+	case d.st.has(flagLacks):
+		return nil, ErrEpoch
+	case d.st.mode != Plain && !d.canPost():
+		return nil, ErrNoPost
+	}
+	if err := d.mayAnswer(id, intro); err != nil {
+		return nil, err
+	}
+	gone := d.isGone(id)
+	d.raise(id)
+	p, err := d.admit(key, d.self.id, memberTrusted)
+	if err != nil {
+		return nil, err
+	}
+	p.answers = append(p.answers, millis(d.now))
+	if len(p.answers) > maxAnswers {
+		p.answers = p.answers[1:]
+	}
+	d.save(p)
+	return d.answer(intro, encryption, p, gone)
+}
+
+// mayAnswer bounds what a repeated introduction can cause.
+func (d *draft) mayAnswer(id ID, intro []byte) error {
+	p, err := d.participant(id)
+	if err != nil {
+		return err
+	}
+	t := d.tag(guardAnswer, intro)
+	if d.seen(t) {
+		if p == nil || p.outside() {
+			return fmt.Errorf("%w: this introduction was answered before", ErrReplay)
+		}
+	} else {
+		d.remember(t)
+	}
+	if p == nil {
+		return nil
+	}
+	recent, now := 0, millis(d.now)
+	for _, at := range p.answers {
+		if at <= now && now-at < uint64(answerSpan.Milliseconds()) {
+			recent++
+		}
+	}
+	if recent >= maxAnswers {
+		return ErrOften
+	}
+	return nil
+}
+
+// answer tells the others, and makes the reply.
+func (d *draft) answer(intro, encryption []byte, p *participant, gone bool) ([]byte, error) {
+	var key [KeySize]byte
+	var err error
+	switch {
+	case d.st.mode == ForwardSecret:
+		j := joiner{p.key, [32]byte(encryption), [signatureSize]byte(intro[introSigAt:])}
+		d.learnSealing(p, j.sealing, stage{d.st.epoch + 1, 0})
+		key, err = d.rotate(nil, []joiner{j})
+	case d.st.mode == Headed && (gone || d.st.has(flagDirty)):
+		key, err = d.rotate(nil, []joiner{{key: p.key}})
+	default:
+		if d.st.mode == Headed {
+			if err := d.announce(); err != nil {
+				return nil, err
+			}
+		}
+		var k *epochKey
+		if k, err = d.sendingKey(); err == nil {
+			key = k.key
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := grant{mode: d.st.mode, epoch: d.st.epoch}
+	if d.st.mode != Plain {
+		if err := d.fillGrant(&g); err != nil {
+			return nil, err
+		}
+	}
+	ephemeral, err := d.newKey()
+	if err != nil {
+		return nil, err
+	}
+	box, err := AsymmetricCryptoFromKey(ephemeral[:])
+	if err != nil {
+		return nil, err
+	}
+	reply, err := makeReply(d.random, intro, key[:], d.self.public(), box)
+	if err != nil {
+		return nil, err
+	}
+	return signReply(intro, reply, g.marshal(), d.self.private), nil
+}
+
+func (d *draft) fillGrant(g *grant) (err error) {
+	k, err := d.sendingKey()
+	if err != nil {
+		return err
+	}
+	g.hash = k.hash
+	if g.sealing, err = d.ownSealing(); err != nil {
+		return err
+	}
+	all, err := d.insiders()
+	if err != nil {
+		return err
+	}
+	g.members = []ed25519.PublicKey{d.self.public()}
+	for _, p := range all {
+		g.members = append(g.members, p.key)
+	}
+	g.removed = d.goneIDs()
+	return nil
+}
+
+// Accept takes in a reply to our introduction: it trusts the replier, and takes
+// the topic key, and what the reply's signed extension says of the topic: mode,
+// epoch, members. An unsigned reply, where the setup accepts it, gives a Plain
+// topic's key, and nobody is trusted for it.
+//
+// Once we have a key, a reply with the same one lets us trust its sender; another
+// key is taken only of a later epoch (or of any, if we need one), and only from
+// a trusted member or a pinned key. The errors are [ErrMalformed],
+// [ErrWrongReply], [ErrUnsignedReply], [ErrBadSignature], [ErrNotPinned],
+// [ErrUntrustedKey], [ErrWrongTopicKey], [ErrMode] and, when we need a newer key
+// and the reply has the one that we know, [ErrEpoch]: another may still come.
+func (m *Member) Accept(now time.Time, reply []byte) error {
+	err := m.do(now, func(d *draft) error { return d.accept(reply, d.hinted(d.st.epoch)) })
+	if err == nil {
+		for id := range m.hints {
+			m.settleHint(id)
+		}
+	}
+	return err
+}
+
+func (d *draft) accept(reply []byte, lacks bool) error {
+	if t, err := Message(reply).Type(); err != nil {
+		return err
+	} else if t != TypeReply || len(reply) < shortestReply {
+		return badFormat("a %v of %d bytes where a reply of at least %d belongs", t, len(reply), shortestReply)
+	}
+	in := d.introduction()
+	if in == nil || !bytes.Equal(reply[1:replyKeyAt], d.self.id[:]) {
+		return ErrWrongReply
+	}
+	box, err := AsymmetricCryptoFromKey(in.private[:])
+	if err != nil {
+		return errDamaged
+	}
+	if len(reply) < SignedReplySize {
+		return d.acceptUnsigned(in, reply, box)
+	}
+	from, ext, err := checkReply(in.packet, reply, d.self.setup.Pins)
+	if err != nil {
+		return err
+	}
+	g, err := parseGrant(ext)
+	if err != nil {
+		return err
+	}
+	b, err := openReply(reply, box)
+	if err != nil {
+		return err
+	}
+	key := [KeySize]byte(b)
+	if !d.st.has(flagKey) {
+		if g.mode < d.self.setup.Mode {
+			return fmt.Errorf("%w: the topic is %v, and we accept at least %v", ErrMode, g.mode, d.self.setup.Mode)
+		}
+		return d.join(in, from, g, key)
+	}
+	if g.mode != d.st.mode {
+		return fmt.Errorf("%w: the reply is for a topic that is %v, and ours is %v", ErrMode, g.mode, d.st.mode)
+	}
+	if same, err := d.holds(g, key); err != nil {
+		return err
+	} else if same && (lacks || d.st.has(flagLacks)) {
+		return fmt.Errorf("%w: who answered lacks it too", ErrEpoch)
+	} else if same && !d.st.has(flagRemoved) {
+		_, err := d.admit(from, d.self.id, memberTrusted)
+		if err == nil {
+			d.answered(in)
+		}
+		return err
+	}
+	p, err := d.participant(IDOf(from))
+	switch {
+	case err != nil:
+		return err
+	case d.st.mode == Plain:
+		return ErrWrongTopicKey
+	case g.epoch <= d.st.epoch && !lacks && !d.st.has(flagLacks) && !d.st.has(flagRemoved):
+		return ErrWrongTopicKey
+	case (p == nil || !p.trusted()) && len(d.self.setup.Pins) == 0:
+		return ErrUntrustedKey
+	}
+	return d.join(in, from, g, key)
+}
+
+// acceptUnsigned takes an original's reply: nobody vouches for the key.
+func (d *draft) acceptUnsigned(in *introduction, reply []byte, box *AsymmetricCrypto) error {
+	switch s := &d.self.setup; {
+	case !s.AcceptUnsigned || len(s.Pins) > 0:
+		return ErrUnsignedReply
+	case s.Mode != Plain:
+		return fmt.Errorf("%w: an unsigned reply is for a plain topic, and we accept at least %v", ErrMode, s.Mode)
+	}
+	b, err := openReply(reply, box)
+	if err != nil {
+		return err
+	}
+	if d.st.has(flagKey) {
+		if k, err := d.sendingKey(); err != nil {
+			return err
+		} else if d.st.mode != Plain || !bytes.Equal(k.key[:], b) {
+			return ErrWrongTopicKey
+		}
+		return nil
+	}
+	d.st.mode = Plain
+	d.answered(in)
+	return d.begin([KeySize]byte(b))
+}
+
+// holds reports whether we have the key of a reply.
+func (d *draft) holds(g *grant, key [KeySize]byte) (bool, error) {
+	keys, err := d.keysOf(g.epoch)
+	if err != nil {
+		return false, err
+	}
+	for i := range keys {
+		if keys[i].passed {
+			continue
+		}
+		if d.st.mode == ForwardSecret && keys[i].hash == g.hash || d.st.mode != ForwardSecret && keys[i].key == key {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// join takes over a topic as a reply describes it.
+func (d *draft) join(in *introduction, from ed25519.PublicKey, g *grant, key [KeySize]byte) error {
+	again, replier := d.st.has(flagKey), IDOf(from)
+	d.st.mode = g.mode
+	d.st.set(flagKey, true)
+	d.st.set(flagRemoved, false)
+	d.st.set(flagLacks, false)
+	d.answered(in)
+	d.raise(replier)
+	p, err := d.admit(from, d.self.id, memberTrusted)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return badFormat("a reply of our own")
+	}
+	if g.mode == Plain {
+		return d.begin(key)
+	}
+	for _, id := range g.removed {
+		if id != d.self.id && id != replier {
+			if err := d.expel(id, g.epoch, replier); err != nil {
+				return err
+			}
+		}
+	}
+	k := epochKey{hash: g.hash, key: key, members: []ID{replier, d.self.id}}
+	for _, m := range g.members {
+		if id := IDOf(m); id != replier && id != d.self.id {
+			k.members = append(k.members, id)
+		}
+		if err := d.vouch(m, replier); err != nil {
+			return err
+		}
+	}
+	if again {
+		if err := d.dropUnnamed(k.members); err != nil {
+			return err
+		}
+	}
+	d.learnSealing(p, g.sealing, stage{g.epoch, 0})
+	if again && g.epoch <= d.st.epoch {
+		err = d.stepBack(g.epoch)
+	}
+	if err == nil {
+		err = d.enterEpoch(g.epoch, k)
+	}
+	if err != nil {
+		return err
+	}
+	return d.afterRotation()
+}
+
+// stepBack prepares for a key of our epoch, or of one before it: the others are
+// there, and we went on alone. Keys of ours stay for receiving only.
+func (d *draft) stepBack(epoch uint32) error {
+	keys, err := d.keysOf(epoch)
+	if err != nil || keys == nil {
+		return err
+	}
+	for i := range keys {
+		keys[i].passed = true
+	}
+	d.put(numbered(epochRow, epoch), marshalKeys(keys))
+	return nil
+}
+
+// answered ends an introduction. In Plain its key stays until the next one, so
+// that other members' replies can show that they hold the same topic key;
+// elsewhere it could open this reply for a thief, and is erased.
+func (d *draft) answered(in *introduction) {
+	if d.st.mode == Plain {
+		in.answered = true
+		d.saveIntroduction(in)
+		return
+	}
+	d.delete(introRow)
+}
