@@ -42,12 +42,13 @@ func newApp(json bool) *app {
 func (a *app) configure(c *commands) (err error) {
 	a.json, a.passFile, a.profile = c.JSON, c.PassphraseFile, c.Profile
 	if a.profile == "" {
-		if a.profile, err = defaultProfile(); err != nil {
-			return err
-		}
+		// Without a home there is none, and many commands need none: who does is told.
+		a.profile, _ = defaultProfile()
 	}
-	if a.profile, err = filepath.Abs(a.profile); err != nil {
-		return usage("profile: %w", err)
+	if a.profile != "" {
+		if a.profile, err = filepath.Abs(a.profile); err != nil {
+			return usage("profile: %w", err)
+		}
 	}
 	a.access = &access{a: a}
 	return nil
@@ -161,7 +162,7 @@ func clock(t, now time.Time) string {
 
 // line is how one message is shown to people.
 func line(m messenger.Message) string {
-	who, when := term.Line(m.Contact), m.Received
+	who, when := author(m), m.Received
 	if m.Direction == "out" {
 		who, when = "you", m.Sent
 	}
@@ -170,7 +171,7 @@ func line(m messenger.Message) string {
 	}
 	head := fmt.Sprintf("%s  %s: ", clock(when, time.Now()), who)
 	if m.Kind == "notice" {
-		head = fmt.Sprintf("%s  * %s: ", clock(when, time.Now()), term.Line(m.Contact))
+		head = fmt.Sprintf("%s  * %s: ", clock(when, time.Now()), author(m))
 	}
 	return head + term.Indent(m.Text, "    ") + "\n"
 }

@@ -27,6 +27,10 @@ var (
 )
 
 func profileExists(dir string) error {
+	if dir == "" {
+		_, err := defaultProfile()
+		return err
+	}
 	if !profile.Exists(dir) {
 		return fmt.Errorf("%s: %w: make one with “parley init --name NAME”, or name another with --profile", dir, profile.ErrNone)
 	}
@@ -34,6 +38,10 @@ func profileExists(dir string) error {
 }
 
 func profileFree(dir string) error {
+	if dir == "" {
+		_, err := defaultProfile()
+		return err
+	}
 	if profile.Exists(dir) {
 		return fmt.Errorf("%s: %w: nothing was changed; choose another folder with --profile", dir, profile.ErrExists)
 	}
@@ -134,7 +142,7 @@ func checkRelay(address string) error {
 	switch {
 	case err != nil:
 		return usage("relay %q is not an address like smp2020://KEYHASH@HOST:PORT", address)
-	case builtin.Registry(nil).Carriers[u.Scheme] == nil:
+	case builtin.Registry(nil, nil).Carriers[u.Scheme] == nil:
 		return usage("relay %q: this build has no carrier for %q addresses (smp2020://KEYHASH@HOST:PORT)", address, u.Scheme)
 	case u.Host == "" || !strings.HasSuffix(u.Scheme, "-plain") && u.User.Username() == "":
 		return usage("relay %q is not complete: smp2020://KEYHASH@HOST:PORT, as parleyd prints it", address)

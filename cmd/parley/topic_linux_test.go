@@ -110,7 +110,7 @@ func TestTopicTerminal(t *testing.T) {
 	onTerminal := func(keys, command string) (string, int) {
 		t.Helper()
 		cmd := exec.Command(script, "-qec", command, os.DevNull)
-		cmd.Dir, cmd.Stdin = d.dir, strings.NewReader(keys)
+		cmd.Dir, cmd.Stdin, cmd.Env = d.dir, strings.NewReader(keys), parleyCommand().Env
 		out, _ := cmd.CombinedOutput()
 		return string(out), cmd.ProcessState.ExitCode()
 	}

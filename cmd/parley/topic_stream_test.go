@@ -107,7 +107,7 @@ func TestTopicInterrupted(t *testing.T) {
 	}
 	for _, more := range [][]string{{"--lines"}, nil} {
 		d := newDevices(t)
-		cmd := exec.Command("parley", append(d.open, more...)...)
+		cmd := parleyCommand(append(d.open, more...)...)
 		cmd.Dir = d.dir
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -147,7 +147,7 @@ type stream struct {
 
 func startStream(t testing.TB, d *twoDevices, more ...string) *stream {
 	t.Helper()
-	cmd := exec.Command("parley", append(append(d.open, "--lines"), more...)...)
+	cmd := parleyCommand(append(append(d.open, "--lines"), more...)...)
 	cmd.Dir = d.dir
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()

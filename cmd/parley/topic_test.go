@@ -18,10 +18,18 @@ type ran struct {
 	out, errors string
 }
 
+// parleyCommand is a run of the program. The race detector would wait a second at each
+// end of it.
+func parleyCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command("parley", args...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
 // runParley runs the program with standard input, in a folder of its own.
 func runParley(t testing.TB, dir string, in []byte, args ...string) ran {
 	t.Helper()
-	cmd := exec.Command("parley", args...)
+	cmd := parleyCommand(args...)
 	var out, errs bytes.Buffer
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, bytes.NewReader(in), &out, &errs
 	err := cmd.Run()

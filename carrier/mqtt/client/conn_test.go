@@ -49,7 +49,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 }
 
 func TestVersionIsFound(t *testing.T) {
-	m := newMosquitto(t)
+	m := newEmbedded(t)
 	if v := dial(t, quick(m.broker())).Version(); v != mqtt.V5 {
 		t.Fatalf("version %d", v)
 	}
@@ -127,7 +127,7 @@ func TestRetained(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
-	m := newMosquitto(t)
+	m := newEmbedded(t)
 	c := dial(t, quick(m.broker()))
 	nop := func(client.Message) error { return nil }
 	for name, err := range map[string]error{
@@ -162,7 +162,7 @@ func dialError(t *testing.T, o client.Options) error {
 }
 
 func TestCancelledContexts(t *testing.T) {
-	m := newMosquitto(t)
+	m := newEmbedded(t)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := client.Dial(gone, quick(m.broker())); !errors.Is(err, context.Canceled) {

@@ -165,6 +165,17 @@ func TestPacketsThatKill(t *testing.T) {
 	}
 }
 
+// A library that panics is an error of the connection, no more.
+func TestDecoderPanics(t *testing.T) {
+	if _, err := decode(panicky{}, []byte{0}); !errors.Is(err, errWire) {
+		t.Fatal(err)
+	}
+}
+
+type panicky struct{ codec5 }
+
+func (panicky) decode([]byte) (*packet, error) { panic("index out of range") }
+
 func TestRefusals(t *testing.T) {
 	for code, want := range map[reason]error{
 		0x80: parley.ErrOffline, 0x84: parley.ErrRefused, 0x85: parley.ErrRefused, 0x86: parley.ErrDenied, 0x87: parley.ErrDenied, 0x88: parley.ErrOffline,
@@ -258,7 +269,7 @@ func TestTakenOverBy5(t *testing.T) {
 	select {
 	case <-d.peers:
 		t.Fatal("it came back at once")
-	default:
+	case <-time.After(100 * time.Millisecond): // a hundred times BackoffMax
 	}
 }
 

@@ -260,3 +260,33 @@ func TestShutdown(t *testing.T) {
 		s.got("a", "x", 1)
 	}
 }
+
+// What is on its way to the disk when the broker is told to stop is answered first.
+func TestShutdownAnswers(t *testing.T) {
+	disk := &pausedFS{FS: vfs.NewMem()}
+	b := start(t, Options{Dir: "db", FS: disk})
+	s := b.in(v5, who{id: "s", expiry: 100})
+	s.sub("a", 1)
+	p := b.in(v5, who{id: "p", clean: true})
+	disk.syncing.Lock()
+	p.pub(msg{topic: "a", payload: "x", qos: 1, id: 1})
+	b.until("message", func(s Stats) bool { return s.Published == 1 })
+	stopped, srv := make(chan struct{}), b.s
+	go func() { b.stop(); close(stopped) }()
+	waitFor(t, "stop", srv.isDraining)
+	waitFor(t, "end of reading", func() bool {
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		for c := range srv.conns {
+			if !c.isDraining() {
+				return false
+			}
+		}
+		return true
+	})
+	disk.syncing.Unlock()
+	p.want(pPuback)
+	p.end(shuttingDown)
+	<-stopped
+	b.open()
+}

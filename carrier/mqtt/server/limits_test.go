@@ -54,6 +54,28 @@ func TestOldestSilentConnectionMakesRoom(t *testing.T) {
 	c.close()
 }
 
+func TestAllConnectionsTogether(t *testing.T) {
+	s, err := New(Options{Dir: t.TempDir(), Limits: Limits{Connections: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown(t.Context())
+	for i := range 3 {
+		ours, theirs := net.Pipe() // of no host
+		defer ours.Close()
+		s.accept(theirs)
+		ours.SetReadDeadline(time.Now().Add(patience))
+		if i < 2 {
+			go ours.Write(append([]byte{pConnect << 4, 13}, cat("MQTT", v311, 2, 0, 0, string(rune('a'+i)))...))
+			if _, err := ours.Read(make([]byte, 4)); err != nil {
+				t.Errorf("connection %d: %v", i, err)
+			}
+		} else if _, err := ours.Read(make([]byte, 4)); err != io.EOF {
+			t.Errorf("one too many gets %v", err)
+		}
+	}
+}
+
 func TestSessionLimit(t *testing.T) {
 	both(t, func(t *testing.T, v byte) {
 		b := start(t, Options{Limits: Limits{Sessions: 2}})
