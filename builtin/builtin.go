@@ -4,12 +4,16 @@ package builtin
 import (
 	"context"
 	"crypto"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"parley"
+	"parley/carrier/mqtt"
+	mqttclient "parley/carrier/mqtt/client"
 	"parley/carrier/smp"
 	smpclient "parley/carrier/smp/client"
 	"parley/internal/words"
@@ -17,6 +21,7 @@ import (
 	"parley/messenger/profile"
 	"parley/secure/ratchet"
 	"parley/secure/smpbare"
+	"parley/secure/stringphone"
 )
 
 // Options say how a messenger is opened. The zero value is good.
@@ -31,13 +36,17 @@ type Options struct {
 	Creator func(relay parley.Address) crypto.Signer
 }
 
-// Registry is the table. The client serves both forms of SMP's addresses.
-func Registry(client *smpclient.Client) *parley.Registry {
+// Registry is the table. The client serves both forms of SMP's addresses, and
+// topics both of MQTT's.
+func Registry(client *smpclient.Client, topics parley.Carrier) *parley.Registry {
 	var r parley.Registry
 	r.Carrier(smp.Scheme, client)
 	r.Carrier(smp.SchemePlain, client)
+	r.Carrier(mqtt.Scheme, topics)
+	r.Carrier(mqtt.SchemeTLS, topics)
 	r.Transport(parley.Ratchet, ratchet.New())
 	r.Transport(parley.SMPBare, smpbare.New())
+	r.Transport(parley.StringPhone, stringphone.New())
 	return &r
 }
 
@@ -49,19 +58,26 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 	client := smpclient.New(smpclient.Options{
 		Dial: o.Dial, Creator: o.Creator, OnState: tell.relay, OnMailbox: tell.mailbox,
 	})
+	topics := topicCarrier{dial: o.Dial, Client: mqttclient.New(mqttclient.ClientOptions{
+		Max: mostTopicPacket, Dial: o.Dial, OnState: tell.relay, OnMailbox: tell.topic, Log: o.Log,
+	})}
 	m, err := messenger.Open(context.Background(), messenger.Options{
-		Profile: p, Registry: Registry(client),
-		Number: number, Words: forms, Mailboxes: mailboxes, Events: tell.connect,
-		Log: o.Log, Drain: o.Drain, MaxTries: o.MaxTries, OnClose: client.Close,
+		Profile: p, Registry: Registry(client, topics),
+		Number: number, Words: forms, Groups: groups{}, Mailboxes: mailboxes, Events: tell.connect,
+		Log: o.Log, Drain: o.Drain, MaxTries: o.MaxTries,
+		OnClose: func() error { return errors.Join(client.Close(), topics.Close()) },
 	})
 	if err != nil {
 		client.Close()
+		topics.Close()
 	}
 	return m, err
 }
 
-// mailboxes are the forms of SMP's addresses.
-var mailboxes = map[string]messenger.Mailboxes{smp.Scheme: smpForms{}, smp.SchemePlain: smpForms{}}
+// mailboxes are the forms of the carriers' addresses.
+var mailboxes = map[string]messenger.Mailboxes{
+	smp.Scheme: smpForms{}, smp.SchemePlain: smpForms{}, mqtt.Scheme: topicForms{}, mqtt.SchemeTLS: topicForms{},
+}
 
 // number is what two people compare on a line; nil while there is nothing.
 func number(c *parley.Conversation) []byte {
@@ -113,4 +129,12 @@ func (e *events) mailbox(at parley.Endpoint, err error) {
 	if f != nil {
 		f(at, err)
 	}
+}
+
+// topic passes on trouble with a topic.
+func (e *events) topic(at parley.Endpoint, err error) {
+	if errors.Is(err, mqttclient.ErrSessionLost) {
+		err = fmt.Errorf("%w: %w", messenger.ErrMissed, err)
+	}
+	e.mailbox(at, err)
 }

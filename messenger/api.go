@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"parley"
 )
 
 // A State says how far a message has got. The order is the order of progress.
@@ -30,8 +32,9 @@ const (
 type Message struct {
 	ID        string    `json:"id"` // 32 hex digits: the message ID, the same on both sides
 	Contact   string    `json:"contact"`
-	Direction string    `json:"direction"` // "in" or "out"
-	Kind      string    `json:"kind"`      // "text"; "notice" is the messenger's own word, such as a changed key
+	From      string    `json:"from,omitempty"` // who wrote it, in a conversation of many: our name, else 8 digits of the ID
+	Direction string    `json:"direction"`      // "in" or "out"
+	Kind      string    `json:"kind"`           // "text"; "notice" is the messenger's own word, such as a changed key
 	Text      string    `json:"text"`
 	Sent      time.Time `json:"sent"`
 	Received  time.Time `json:"received,omitzero"`
@@ -48,7 +51,9 @@ type Contact struct {
 	State      string    `json:"state"` // "invited", "connecting", "connected"
 	Verified   bool      `json:"verified"`
 	KeyChanged bool      `json:"key_changed,omitempty"` // loud, until verified again
-	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare"
+	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare", "string-phone"
+	Mode       string    `json:"mode,omitempty"`        // of a conversation of many: "plain", "headed", "forward-secret"
+	Members    int       `json:"members,omitempty"`     // of a conversation of many, with us; else 0
 	Promises   []string  `json:"promises"`              // what the line promises, in words
 	Lacks      []string  `json:"lacks"`                 // and what it does not
 	Relays     []string  `json:"relays"`                // where we send to them, without secrets
@@ -79,6 +84,30 @@ type AcceptOptions struct {
 	Invitation string   `json:"invitation"`
 	As         string   `json:"as,omitempty"`
 	Relays     []string `json:"relays,omitempty"`
+}
+
+// ConversationOptions say how to make a conversation of many at a topic.
+type ConversationOptions struct {
+	Name string     `json:"name"` // ours for it
+	STP  parley.STP `json:"stp"`
+	Bare bool       `json:"bare,omitempty"` // the original system's format
+	// Address is where all write and read. User and password may stand in it; they
+	// are kept apart from it, in the profile alone.
+	Address string `json:"address"`
+	Setup   []byte `json:"setup"` // the transport's own: keys, mode, who is trusted
+}
+
+// A Person is somebody in a conversation of many, or at its door.
+type Person struct {
+	Contact string    `json:"contact"` // the conversation
+	ID      string    `json:"id"`      // 32 hex digits
+	Name    string    `json:"name,omitempty"`
+	Key     string    `json:"public_key"`  // base64
+	Words   []string  `json:"fingerprint"` // to compare
+	Digits  string    `json:"digits"`
+	State   string    `json:"state"`        // "self", "removed" (we), "member", "distrusted", "asks", "denied", "expelled"
+	By      string    `json:"by,omitempty"` // who vouched for a member; empty: we did
+	Since   time.Time `json:"since,omitzero"`
 }
 
 // A SafetyNumber is what two people compare to know that nobody sits between them.
@@ -134,6 +163,8 @@ type QueueEntry struct {
 type API interface {
 	Invite(ctx context.Context, o InviteOptions) (Invitation, error)
 	Accept(ctx context.Context, o AcceptOptions) (Contact, error)
+	// AddConversation makes a conversation of many, which is a contact from then on.
+	AddConversation(ctx context.Context, o ConversationOptions) (Contact, error)
 	Contacts(ctx context.Context) ([]Contact, error)
 	Contact(ctx context.Context, name string) (Contact, error)
 	Rename(ctx context.Context, name, to string) error
@@ -142,6 +173,17 @@ type API interface {
 	Remove(ctx context.Context, name string) error
 	SafetyNumber(ctx context.Context, name string) (SafetyNumber, error)
 	SetVerified(ctx context.Context, name string, verified bool) error
+
+	// People lists ourselves, the members of a conversation of many, and those who
+	// ask to be let in. Elsewhere a person is given by our name, the beginning of the
+	// ID, the fingerprint or the public key.
+	People(ctx context.Context, name string) ([]Person, error)
+	// Admit lets somebody in who asks, or trusts a public key.
+	Admit(ctx context.Context, name, person string) (Person, error)
+	// Expel removes a member, or turns away somebody who asks.
+	Expel(ctx context.Context, name, person string) (Person, error)
+	// NamePerson gives a person a name of ours; "" takes it away.
+	NamePerson(ctx context.Context, name, person, as string) (Person, error)
 
 	// Send commits the message to disk and returns; Wait tells how it goes.
 	Send(ctx context.Context, contact, text string) (Message, error)
@@ -171,7 +213,10 @@ var (
 	ErrInvitation = errors.New("not a usable invitation")
 	ErrNoRelay    = errors.New("no relay to receive at")
 	ErrState      = errors.New("not possible in this state")
-	ErrTooLong    = errors.New("the message is too long")
+	// ErrMissed is what a carrier's trouble with a mailbox wraps when packets that
+	// were sent while nobody received may be gone.
+	ErrMissed  = errors.New("what was sent while this device was away may be missing")
+	ErrTooLong = errors.New("the message is too long")
 )
 
 // MaxText is the largest text message, in bytes.

@@ -29,12 +29,15 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 	}
 	var failed []error
 	for _, p := range wants {
-		e, err := m.claim(ctx, p.end.Address)
+		e, err := m.claimAt(ctx, p.scheme, p.relay, p.claimAddress())
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			failed = append(failed, err)
+			if err := m.notClaimed(ctx, p, err); err != nil {
+				return err
+			}
 			continue
 		}
 		n := int64(0)
@@ -63,6 +66,9 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 		if err := t.row("SELECT count(*) FROM paths WHERE line = ? AND dir = 'in' AND state = 'open'", id)(&have); err != nil {
 			return err
 		}
+		if have == 0 && l.shared && len(failed) > 0 {
+			return errors.Join(failed...)
+		}
 		if have == 0 {
 			return errors.Join(append(failed, errNoMailbox)...)
 		}
@@ -70,7 +76,17 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 			return err
 		}
 		t.then(func() { m.unblock(id) })
+		if l.shared {
+			return t.enter(l)
+		}
 		return t.admit(l)
+	})
+}
+
+// notClaimed notes why a topic is not received from yet, where Status shows it.
+func (m *Messenger) notClaimed(ctx context.Context, p path, cause error) error {
+	return m.tx(settled(ctx), "claim: trouble", func(t *tx) error {
+		return t.exec("UPDATE paths SET why = ? WHERE id = ? AND state = 'want' AND line IN (SELECT id FROM lines WHERE shared)", topicWhy(cause), p.id)
 	})
 }
 

@@ -2,8 +2,11 @@ package messenger
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"parley"
+	"parley/messenger/profile"
 )
 
 // promises puts guarantees into words, for what is promised and what is not.
@@ -19,6 +22,7 @@ var promises = []struct {
 	{parley.Healing, "nor new ones, after both have written", "stolen keys open new messages too"},
 	{parley.PostQuantum, "holds against quantum computers", "quantum computers could open it"},
 	{parley.Everlasting, "holds against unlimited computation", ""},
+	{parley.Group, "one message reaches all members, and every member reads all", ""},
 }
 
 // contact returns a contact as faces see it.
@@ -27,7 +31,7 @@ func (t *tx) contact(id int64) (Contact, error) {
 	var created, last int64
 	err := t.row(`SELECT name, receipts, created, last,
 		(SELECT count(*) FROM timeline JOIN conversations v ON v.id = conversation WHERE v.contact = c.id AND author = 0 AND state = 'queued'),
-		(SELECT count(*) FROM timeline JOIN conversations v ON v.id = conversation WHERE v.contact = c.id AND author = c.id AND state = 'received')
+		(SELECT count(*) FROM timeline JOIN conversations v ON v.id = conversation WHERE v.contact = c.id AND author <> 0 AND state = 'received')
 		FROM contacts c WHERE id = ?`, id)(&c.Name, &c.Receipts, &created, &last, &c.Queued, &c.Unread)
 	if err != nil {
 		return c, err
@@ -67,18 +71,14 @@ func (t *tx) describe(c *Contact, l line) error {
 	} else if l.stp != parley.Ratchet {
 		c.Protocol = "other"
 	}
-	if p, err := t.m.transport(l.stp); err == nil {
-		g := p.Guarantees()
-		for _, w := range promises {
-			switch {
-			case g&w.bit != 0:
-				c.Promises = append(c.Promises, w.has)
-			case w.not != "":
-				c.Lacks = append(c.Lacks, w.not)
-			}
+	if l.shared {
+		if err := t.describeGroup(c, l); err != nil {
+			return err
 		}
+	} else if p, err := t.m.transport(l.stp); err == nil {
+		c.promise(p.Guarantees())
 	}
-	if l.bare {
+	if l.bare && !l.shared {
 		c.Lacks = append(c.Lacks, "no receipts: a message is known to be at the relay, and no further")
 	}
 	if l.oneway {
@@ -90,6 +90,36 @@ func (t *tx) describe(c *Contact, l line) error {
 		c.Relays = append(c.Relays, r)
 		return err
 	})
+}
+
+// promise adds what is promised and what is not.
+func (c *Contact) promise(g parley.Guarantee) {
+	for _, w := range promises {
+		switch {
+		case g&w.bit != 0:
+			c.Promises = append(c.Promises, w.has)
+		case w.not != "":
+			c.Lacks = append(c.Lacks, w.not)
+		}
+	}
+}
+
+// describeGroup adds what a conversation of many promises in its mode.
+func (t *tx) describeGroup(c *Contact, l line) error {
+	if c.Protocol = "group"; l.stp == parley.StringPhone {
+		c.Protocol = "string-phone"
+	}
+	_, _, g, err := t.group(l)
+	if errors.Is(err, profile.ErrTampered) || errors.Is(err, errNoTransport) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.Mode, c.Members = g.Mode, len(g.Members)+1
+	c.promise(g.Promises)
+	c.Lacks = append(append(c.Lacks, g.Lacks...), "no receipts: a message is known to be at the broker, and no further")
+	return nil
 }
 
 // Contacts lists all contacts, the one with the newest message first.
@@ -154,6 +184,12 @@ func (t *tx) contactFor(as string) (contact, device int64, err error) {
 	}
 	contact, err = t.find(as)
 	if err == nil {
+		if group, err := t.isGroup(contact); err != nil || group {
+			if err == nil {
+				err = fmt.Errorf("%w: %q is a topic", ErrTaken, as)
+			}
+			return 0, 0, err
+		}
 		err = t.row("SELECT id FROM devices WHERE contact = ? ORDER BY id LIMIT 1", contact)(&device)
 		return contact, device, err
 	}

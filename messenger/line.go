@@ -40,6 +40,7 @@ type line struct {
 	id, device, contact int64
 	stp                 parley.STP
 	bare, oneway        bool
+	shared              bool // many read and write its one mailbox
 	role, state         string
 	offer               []byte
 }
@@ -47,9 +48,9 @@ type line struct {
 func (t *tx) line(id int64) (line, error) {
 	l := line{id: id}
 	var typ, version int
-	err := t.row(`SELECT l.device, d.contact, l.stp_type, l.stp_version, l.bare, l.oneway, l.role, l.state, l.offer
+	err := t.row(`SELECT l.device, d.contact, l.stp_type, l.stp_version, l.bare, l.oneway, l.shared, l.role, l.state, l.offer
 		FROM lines l JOIN devices d ON d.id = l.device WHERE l.id = ?`, id)(
-		&l.device, &l.contact, &typ, &version, &l.bare, &l.oneway, &l.role, &l.state, &l.offer)
+		&l.device, &l.contact, &typ, &version, &l.bare, &l.oneway, &l.shared, &l.role, &l.state, &l.offer)
 	l.stp = stpOf(typ, version)
 	return l, err
 }
@@ -75,10 +76,14 @@ func (t *tx) speak(l line) (parley.SecureTransport, *parley.Conversation, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, &parley.Conversation{
+	c := &parley.Conversation{
 		STP: l.stp, Self: parley.Name(l.role), Peers: []parley.Name{peer},
 		State: bucket, Now: t.now(), Bare: l.bare,
-	}, nil
+	}
+	if l.shared {
+		c.Self, c.Peers = "", nil // the transport keeps its members itself
+	}
+	return p, c, nil
 }
 
 // current returns the line that reaches a device now: the connected one, else

@@ -51,6 +51,9 @@ func (m *Messenger) reachable(ctx context.Context, msg Message, until State) err
 		}
 		lines, err := t.targets(who)
 		for _, l := range lines {
+			if l.shared {
+				return fmt.Errorf("%w: a topic has no receipts: a message is known to be at the broker, and never to be on anybody's device", ErrState)
+			}
 			if l.bare {
 				return fmt.Errorf("%w: a bare conversation has no receipts: a message is known to be at the relay, and never to be on the device", ErrState)
 			}
@@ -135,7 +138,7 @@ func (m *Messenger) shown(ctx context.Context, seq int64) error {
 		}
 		t.changed(seq)
 		var who int64
-		if err := t.row("SELECT author FROM timeline WHERE seq = ?", seq)(&who); err != nil {
+		if err := t.row("SELECT coalesce(v.contact, 0) FROM timeline t JOIN conversations v ON v.id = t.conversation WHERE t.seq = ?", seq)(&who); err != nil {
 			return err
 		}
 		t.contactChanged(who)

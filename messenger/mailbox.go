@@ -102,18 +102,25 @@ func (m *Messenger) keep(ctx context.Context, id int64, d parley.Delivery) error
 			return nil
 		}
 		digest := sha256.Sum256(d.Packet)
-		var bare bool
+		var bare, shared bool
 		var waits int
-		if err := t.row("SELECT bare FROM lines WHERE id = ?", p.line)(&bare); err != nil {
+		if err := t.row("SELECT bare, shared FROM lines WHERE id = ?", p.line)(&bare, &shared); err != nil {
 			return err
 		}
-		if !bare { // where equal packets are equal messages
+		if shared && p.why != "" { // whatever the trouble was
+			if err := t.exec("UPDATE paths SET why = '' WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		if !bare || shared { // where equal packets are equal messages
 			if err := t.row("SELECT count(*) FROM inbox WHERE line = ? AND path = ? AND digest = ?", p.line, id, digest[:])(&waits); err != nil {
 				return err
 			}
 		}
 		if waits > 0 {
-			t.then(m.countDropped)
+			if !shared { // a topic's repetitions are nothing to count
+				t.then(m.countDropped)
+			}
 			return nil
 		}
 		packet := d.Packet
@@ -229,11 +236,15 @@ func (t *tx) welcome(line int64) error {
 // claim makes a mailbox at a relay.
 func (m *Messenger) claim(ctx context.Context, relay parley.Address) (parley.Endpoint, error) {
 	scheme, at := m.relayOf(relay)
+	return m.claimAt(ctx, scheme, at, relay)
+}
+
+func (m *Messenger) claimAt(ctx context.Context, scheme string, at, address parley.Address) (parley.Endpoint, error) {
 	c, err := m.carrier(scheme)
 	if err != nil {
 		return parley.Endpoint{}, err
 	}
-	end, err := c.Claim(ctx, relay)
+	end, err := c.Claim(ctx, address)
 	m.heard(at, err)
 	if err != nil {
 		return end, fmt.Errorf("no mailbox at %s: %w", at, err)

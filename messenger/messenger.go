@@ -45,6 +45,7 @@ type Messenger struct {
 	relays  map[parley.Address]*link // what we know of relays
 	showing map[int64]bool           // messages a face is showing right now
 	frozen  map[int64]bool           // messages that are being cancelled right now
+	asking  map[int64]*asking        // lines that introduce themselves
 	dropped int
 	backlog int
 	tidied  time.Time     // when old things were last forgotten
@@ -103,7 +104,7 @@ func Open(ctx context.Context, o Options) (*Messenger, error) {
 		o: o, p: o.Profile, log: o.Log,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
 		busy: map[string]*errand{}, resting: map[string]*rest{}, blocked: map[int64]string{},
-		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{},
+		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{},
 		work: workAll,
 	}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -136,6 +137,9 @@ func (m *Messenger) start(ctx context.Context) error {
 			return err
 		}
 		m.backlog = waiting
+		if err := t.goOnAsking(); err != nil {
+			return err
+		}
 		return t.checkPins()
 	})
 }
@@ -211,8 +215,12 @@ func (m *Messenger) round(todo work) (next time.Time, err error) {
 	if next, err = m.jobs(); err != nil {
 		return next, err
 	}
+	again, err := m.introductions()
+	if err != nil {
+		return next, err
+	}
 	due, err := m.dispatch()
-	return earliest(next, due), err
+	return earliest(earliest(next, again), due), err
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -19,6 +19,8 @@ type Options struct {
 	// for people; it fills Words, Digits and QR.
 	Number func(c *parley.Conversation) []byte
 	Words  func(number []byte) SafetyNumber
+	// Groups knows the transports with many members; nil: there are none.
+	Groups Groups
 	// Mailboxes knows the forms of a carrier's addresses, by scheme. Without an
 	// entry, addresses travel as they are and bare invitations are refused.
 	Mailboxes map[string]Mailboxes

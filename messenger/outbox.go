@@ -19,7 +19,7 @@ type job struct {
 	part, tries       int
 	next              time.Time
 	why               string
-	bare              bool
+	bare, shared      bool
 	path              path
 }
 
@@ -57,9 +57,9 @@ func (m *Messenger) carry(ctx context.Context, e *errand, id int64) {
 func (m *Messenger) head(ctx context.Context, e *errand, id int64) (j job, ok bool, err error) {
 	err = m.tx(ctx, "outbox: head", func(t *tx) error {
 		var ms int64
-		err := t.row(`SELECT o.id, o.packet, o.part, o.tries, o.next, o.why, p.line, coalesce(p.message, 0), p.kind, p.packet, l.bare
+		err := t.row(`SELECT o.id, o.packet, o.part, o.tries, o.next, o.why, p.line, coalesce(p.message, 0), p.kind, p.packet, l.bare, l.shared
 			FROM outbox o JOIN packets p ON p.id = o.packet JOIN lines l ON l.id = p.line WHERE o.path = ? ORDER BY o.id LIMIT 1`, id)(
-			&j.row, &j.packet, &j.part, &j.tries, &ms, &j.why, &j.line, &j.message, &j.kind, &j.bytes, &j.bare)
+			&j.row, &j.packet, &j.part, &j.tries, &ms, &j.why, &j.line, &j.message, &j.kind, &j.bytes, &j.bare, &j.shared)
 		if isNone(err) {
 			return nil
 		}
@@ -119,7 +119,11 @@ func (m *Messenger) hand(ctx context.Context, j *job) (reach parley.Reach, piece
 
 // handed records what came of it.
 func (m *Messenger) handed(ctx context.Context, j job, o outcome, reach parley.Reach, pieces int, cause error) error {
-	if o == offline && j.why == why(cause) {
+	words := why
+	if j.shared {
+		words = topicWhy
+	}
+	if o == offline && j.why == words(cause) {
 		return nil // already known
 	}
 	return m.tx(settled(ctx), "outbox: "+[]string{"done", "offline", "later", "never"}[o], func(t *tx) error {
@@ -133,15 +137,15 @@ func (m *Messenger) handed(ctx context.Context, j job, o outcome, reach parley.R
 		case done:
 			return t.relayed(j, reach, pieces)
 		case offline:
-			return t.exec("UPDATE outbox SET why = ? WHERE id = ?", why(cause), j.row)
+			return t.exec("UPDATE outbox SET why = ? WHERE id = ?", words(cause), j.row)
 		case never:
 			return t.refused(j, cause)
 		}
 		if m.o.MaxTries > 0 && j.tries+1 >= m.o.MaxTries && j.message != 0 {
-			return t.refused(j, fmt.Errorf("given up after %d tries: %s", j.tries+1, why(cause)))
+			return t.refused(j, fmt.Errorf("given up after %d tries: %s", j.tries+1, words(cause)))
 		}
 		next := t.now().Add(pause(j.tries+1, m.o.Jitter()))
-		return t.exec("UPDATE outbox SET tries = tries + 1, next = ?, why = ? WHERE id = ?", stamp(next), why(cause), j.row)
+		return t.exec("UPDATE outbox SET tries = tries + 1, next = ?, why = ? WHERE id = ?", stamp(next), words(cause), j.row)
 	})
 }
 
@@ -239,6 +243,12 @@ func (t *tx) dropRow(row int64, reason string) error {
 			return err
 		}
 		return t.notice(l.contact, "The pairing cannot go on: "+reason)
+	case kind == "intro" || kind == "reply" || kind == "protocol":
+		l, err := t.line(line)
+		if err != nil || !l.shared {
+			return err
+		}
+		return t.noticeOnce(l, "refused "+kind, "The broker does not take what keeps the topic going: "+reason)
 	}
 	return nil
 }

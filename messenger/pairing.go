@@ -29,6 +29,14 @@ import (
 // A relay's "denied" is no failure: the mailbox may not be open to us yet. Bare
 // pairing (bare.go) has the same steps with other packets.
 
+// introduction takes one in, on a line of two or of many.
+func (t *tx) introduction(l line, p parley.SecureTransport, c *parley.Conversation, in *parley.Introduction) error {
+	if i, ok := p.(parley.Introducer); ok && l.shared {
+		return t.asked(l, i, c, in)
+	}
+	return t.introduced(l, p, c, in)
+}
+
 // introduced is step 7: an answer to an invitation of ours.
 func (t *tx) introduced(l line, p parley.SecureTransport, c *parley.Conversation, in *parley.Introduction) error {
 	i, ok := p.(parley.Introducer)

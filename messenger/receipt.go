@@ -40,6 +40,12 @@ func (m *Messenger) SetReceipts(ctx context.Context, name, level string) error {
 		if err != nil {
 			return err
 		}
+		if group, err := t.isGroup(id); err != nil || group {
+			if err == nil && level != "none" {
+				err = fmt.Errorf("%w: nobody is told anything in a topic: all would read it", ErrState)
+			}
+			return err
+		}
 		t.contactChanged(id)
 		return t.exec("UPDATE contacts SET receipts = ? WHERE id = ?", level, id)
 	})
@@ -61,7 +67,7 @@ func (t *tx) acknowledge(contact, seq int64, kind string) error {
 		return err
 	}
 	for _, l := range lines {
-		if l.bare {
+		if l.bare || l.shared {
 			continue
 		}
 		// A read receipt says everything the other one would.

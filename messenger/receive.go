@@ -39,6 +39,7 @@ type arrival struct {
 	packet, bind   []byte
 	digest         [32]byte
 	tries          int
+	news           bool // keys or members of a shared line have changed by it
 }
 
 // verdict is what becomes of an inbox row.
@@ -96,14 +97,32 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 		if err != nil {
 			return err
 		}
+		if l.shared {
+			if err := t.waits(l, cause); err != nil {
+				return err
+			}
+		}
 		return t.boundKept(l.id)
 	}
-	if v == dropped {
+	// On a topic our own packets come back, and others' come twice.
+	if quiet := l.shared && errors.Is(cause, parley.ErrSeen); v == dropped && !quiet {
 		t.m.log.Info("messenger: a packet was dropped", "line", l.id, "error", cause)
 		t.then(t.m.countDropped)
 	}
 	if err := t.exec("DELETE FROM inbox WHERE id = ?", a.id); err != nil || v != taken {
 		return err
+	}
+	if l.shared {
+		if !a.news {
+			return nil
+		}
+		t.then(func() { t.m.unblock(l.id) })
+		t.poke(workSeal)
+		t.contactChanged(l.contact)
+		if err := t.groupNews(l); err != nil {
+			return err
+		}
+		return t.retryKept(l.id)
 	}
 	// Keys have moved on: what waited for them may open now, and seal.
 	t.then(func() { t.m.unblock(l.id) })
@@ -114,7 +133,15 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	} else if n > 0 {
 		t.poke(workSend)
 	}
-	n, err := t.count("UPDATE inbox SET state = 'new' WHERE line = ? AND state = 'kept'", l.id)
+	return t.retryKept(l.id)
+}
+
+// retryKept tries what waited for keys or trust once more.
+func (t *tx) retryKept(line int64) error {
+	n, err := t.count("UPDATE inbox SET state = 'new' WHERE line = ? AND state = 'kept'", line)
+	if n > 0 {
+		t.poke(workInbox)
+	}
 	t.then(func() { t.m.load(int(n)) })
 	return err
 }
@@ -122,13 +149,14 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 // open decides about one packet. An error is trouble with the disk; everything
 // that is wrong with the packet is in cause.
 func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
-	if l.bare && l.state == invited {
+	alone := l.bare && !l.shared // paired in the original's way
+	if alone && l.state == invited {
 		return t.bareConfirmed(l, a)
 	}
-	if l.bare && l.state == connecting && len(a.bind) > 0 {
+	if alone && l.state == connecting && len(a.bind) > 0 {
 		return t.bareAnswered(l, a)
 	}
-	if l.bare && len(a.bind) > 0 {
+	if alone && len(a.bind) > 0 {
 		return dropped, fmt.Errorf("%w: a confirmation, and the line is connected", parley.ErrSeen), nil
 	}
 	packet := a.packet
@@ -173,15 +201,14 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	}
 	bucket := t.bucket(c)
 	bucket.Savepoint()
-	var posts [][]byte
-	c.Post = func(b []byte) { posts = append(posts, b) }
+	posts := collect(c)
 	msg, cause := p.Open(t.ctx, c, packet)
 	if t.ctx.Err() != nil {
 		return 0, nil, t.ctx.Err()
 	}
 	var in *parley.Introduction
 	if errors.As(cause, &in) {
-		cause = t.introduced(l, p, c, in)
+		cause = t.introduction(l, p, c, in)
 	}
 	if cause == nil && msg != nil {
 		cause, err = t.takeOnce(l, msg)
@@ -196,15 +223,14 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 		bucket.Rollback()
 		return t.sortCause(l, cause)
 	}
+	a.news = msg == nil && bucket.Changed()
 	if err := bucket.Flush(); err != nil {
 		return 0, nil, err
 	}
-	for _, b := range posts {
-		if err := t.post(l, 0, "protocol", b); err != nil {
-			return 0, nil, err
-		}
+	if err := t.postAll(l, *posts); err != nil {
+		return 0, nil, err
 	}
-	if !l.bare {
+	if !l.bare && !(l.shared && in != nil) { // the same introduction may come again
 		if err := t.exec("INSERT OR IGNORE INTO seen (line, digest, came) VALUES (?, ?, ?)", l.id, a.digest[:], t.stampNow()); err != nil {
 			return 0, nil, err
 		}
@@ -225,6 +251,9 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 	if disk := (errDisk{}); errors.As(cause, &disk) {
 		return 0, nil, disk.error
 	}
+	if l.shared && t.m.o.Groups != nil && t.m.o.Groups.Refusal(cause) != "" {
+		return dropped, cause, t.refusal(l, cause)
+	}
 	switch {
 	case errors.Is(cause, parley.ErrForged) && errors.Is(cause, parley.ErrRefused) && l.role == inviter:
 		// Somebody else holds the invitation too.
@@ -233,9 +262,11 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 		// What a copy sends after its original has written cannot be opened: say
 		// so, or messages would be missing in silence.
 		return dropped, cause, t.noticeOnce(l, "forked", "A message could not be opened: this contact's messenger was put back from a copy, or somebody else has a copy of its keys. Messages may be missing. Ask over another channel which it is, and pair anew: invite it again under the same name.")
-	case errors.Is(cause, parley.ErrForged) && l.state == connected && !l.bare:
+	case errors.Is(cause, parley.ErrForged) && l.state == connected && !l.bare && !l.shared:
 		return dropped, cause, t.noticeOnce(l, "forged", "A packet on this line could not be opened with any key that we have, and was dropped. If this profile was put back from a copy, messages may be missing: pair anew, by inviting the contact again under the same name. If not, somebody without the keys wrote to the mailbox: they could not be read by it, and nothing of theirs was shown.")
 	case errors.Is(cause, parley.ErrForged), errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrSeen):
+		return dropped, cause, nil
+	case l.shared && errors.Is(cause, parley.ErrDenied): // of one who was removed, or to us who were
 		return dropped, cause, nil
 	}
 	return kept, cause, nil
@@ -274,6 +305,9 @@ func (t *tx) bind(l line, a *arrival) error {
 
 // take gives what the packet says to where it belongs.
 func (t *tx) take(l line, c *parley.Conversation, msg *parley.Message) (cause, err error) {
+	if l.shared && msg.AMP == parley.TextPlain && !isText(msg.Body) {
+		return nil, t.rawBytes(l, msg)
+	}
 	ev, cause := content.Decode(msg.AMP, msg.Body)
 	if unknown := (*content.UnknownError)(nil); errors.As(cause, &unknown) {
 		return nil, t.notShown(l, msg)

@@ -12,8 +12,9 @@ const retireAfter = 7 * 24 * time.Hour
 
 // Bounds on what is remembered only to recognise repetitions and to join pieces.
 const (
-	keepSeen   = 60 * 24 * time.Hour
-	keepPieces = 14 * 24 * time.Hour
+	keepSeen    = 60 * 24 * time.Hour
+	keepPieces  = 14 * 24 * time.Hour
+	keepAnswers = 24 * time.Hour
 )
 
 // replace lets a line that has just connected take over from those its device
@@ -118,6 +119,9 @@ func (t *tx) expire() error {
 		}
 	}
 	if err := t.exec("DELETE FROM seen WHERE came < ?", before(keepSeen)); err != nil {
+		return err
+	}
+	if err := t.exec("DELETE FROM answers WHERE came < ?", before(keepAnswers)); err != nil {
 		return err
 	}
 	return t.exec("DELETE FROM fragments WHERE came < ?", before(keepPieces))

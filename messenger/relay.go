@@ -2,6 +2,7 @@ package messenger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,12 +87,33 @@ func (m *Messenger) mailboxTrouble(at parley.Endpoint, cause error) {
 			text = cause.Error()
 		}
 		err := m.tx(m.ctx, "mailbox: trouble", func(t *tx) error {
+			if errors.Is(cause, ErrMissed) {
+				return t.missed(at)
+			}
 			return t.exec("UPDATE paths SET why = ? WHERE dir = 'in' AND secret = ?", text, at.Secret)
 		})
 		if err != nil && m.ctx.Err() == nil {
 			m.log.Error("messenger: trouble with a mailbox cannot be noted", "error", err)
 		}
 	})
+}
+
+// missed says that a relay has lost what it kept for us, once a day.
+func (t *tx) missed(at parley.Endpoint) error {
+	var id int64
+	err := t.row("SELECT line FROM paths WHERE dir = 'in' AND secret = ? AND line IS NOT NULL", at.Secret)(&id)
+	if isNone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l, err := t.line(id)
+	if err != nil {
+		return err
+	}
+	return t.noticeOnce(l, "missed on "+t.now().UTC().Format(time.DateOnly),
+		"The broker has forgotten this device: what others have sent while it was away may be missing. Ask them.")
 }
 
 // relaysFor returns the relays to make mailboxes at: those asked for, else the
@@ -141,7 +163,7 @@ func (m *Messenger) Status(ctx context.Context) (s Status, err error) {
 	boxes := map[parley.Address]int{}
 	err = m.tx(ctx, "status", func(t *tx) error {
 		err := t.row(`SELECT (SELECT count(*) FROM contacts), (SELECT count(*) FROM timeline WHERE author = 0 AND state = 'queued'),
-			(SELECT count(*) FROM inbox WHERE state = 'kept'), (SELECT count(*) FROM timeline WHERE author > 0 AND state = 'received')`)(
+			(SELECT count(*) FROM inbox WHERE state = 'kept'), (SELECT count(*) FROM timeline WHERE author NOT IN (0, -1) AND state = 'received')`)(
 			&s.Contacts, &s.Queued, &s.Waiting, &s.Unread)
 		if err != nil {
 			return err

@@ -2,7 +2,7 @@ package messenger
 
 // Migrations make and change the messenger's tables: give them to
 // [profile.Create] and [profile.Open]. They are only ever appended to.
-var Migrations = []string{schema}
+var Migrations = []string{schema, groups}
 
 // schema is what the messenger keeps in the profile's database, version 1. All
 // times are Unix milliseconds, all IDs of rows grow and are never used twice.
@@ -166,5 +166,36 @@ CREATE TABLE seen (
 CREATE TABLE settings (
 	key   TEXT PRIMARY KEY,
 	value BLOB NOT NULL
+) WITHOUT ROWID;
+`
+
+// groups is version 2: lines that many read and write.
+//
+// In timeline, an author below -1 is a member of a group: the one of members
+// whose row is -1 - author. So that two members' equal message IDs are two
+// messages, and an author needs no other column.
+const groups = `
+ALTER TABLE lines ADD COLUMN shared INTEGER NOT NULL DEFAULT 0; -- 1: its one mailbox is everybody's
+CREATE TABLE members (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT,
+	conversation INTEGER NOT NULL REFERENCES conversations ON DELETE CASCADE,
+	member       TEXT NOT NULL,           -- the ID, as the transport has proven it
+	name         TEXT NOT NULL DEFAULT '', -- ours for them
+	UNIQUE (conversation, member)
+);
+CREATE TABLE requests (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	member TEXT NOT NULL,
+	packet BLOB NOT NULL,                 -- the introduction
+	denied INTEGER NOT NULL DEFAULT 0,
+	came   INTEGER NOT NULL,
+	UNIQUE (line, member)
+);
+CREATE TABLE answers (
+	line   INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+	digest BLOB NOT NULL,                 -- of an introduction that we have answered
+	came   INTEGER NOT NULL,
+	PRIMARY KEY (line, digest)
 ) WITHOUT ROWID;
 `

@@ -92,6 +92,14 @@ func (t *tx) sendable(contact int64, size int) ([]line, error) {
 		return nil, fmt.Errorf("%w: there is no line to this contact: invite it again", ErrState)
 	}
 	for _, l := range lines {
+		if l.shared {
+			if _, _, g, err := t.group(l); err != nil || g.Removed {
+				if err == nil {
+					err = fmt.Errorf("%w: a member has removed you from this conversation: nobody would take what you send", ErrState)
+				}
+				return nil, err
+			}
+		}
 		if l.oneway {
 			return nil, fmt.Errorf("%w: this peer gave no mailbox of its own, so that nothing can be sent to it: only it can write", ErrState)
 		}
@@ -102,12 +110,19 @@ func (t *tx) sendable(contact int64, size int) ([]line, error) {
 		if err := t.row("SELECT coalesce(min(max), 0) FROM paths WHERE line = ? AND max > 0", l.id)(&most); err != nil {
 			return nil, err
 		}
+		if l.shared {
+			most = max(most-sealRoom, 0)
+		}
 		if most > 0 && size > most {
 			return nil, fmt.Errorf("%w: %d bytes, at most %d in a bare conversation, which cannot split it", ErrTooLong, size, most)
 		}
 	}
 	return lines, nil
 }
+
+// sealRoom is what sealing may add to a text in a bare conversation of many, in
+// bytes.
+const sealRoom = 512
 
 // conversation returns the contact's conversation.
 func (t *tx) conversation(contact int64) (id int64, err error) {
@@ -224,14 +239,19 @@ func (t *tx) seal(l line, in intent) error {
 	}
 	bucket := t.bucket(c)
 	bucket.Savepoint()
-	var posts [][]byte
-	c.Post = func(b []byte) { posts = append(posts, b) }
+	posts := collect(c)
 	packet, err := p.Seal(t.ctx, c, &in.msg)
 	switch {
 	case err == nil:
 	case t.ctx.Err() != nil:
 		return t.ctx.Err()
+	case l.shared && errors.Is(err, parley.ErrDenied): // we were removed: that is no matter of time
+		bucket.Rollback()
+		return t.unsealable(l, in, err)
 	case errors.Is(err, parley.ErrNoKey), errors.Is(err, parley.ErrUntrusted), errors.Is(err, parley.ErrDenied):
+		if l.shared && l.state == connected {
+			t.m.ask(l.id)
+		}
 		return t.stuck(l.id, err)
 	default:
 		bucket.Rollback()
@@ -240,13 +260,12 @@ func (t *tx) seal(l line, in intent) error {
 	if err := bucket.Flush(); err != nil {
 		return err
 	}
-	if err := t.post(l, in.message, in.kind, packet); err != nil {
+	// First what the message may need to be opened, such as a new key.
+	if err := t.postAll(l, *posts); err != nil {
 		return err
 	}
-	for _, b := range posts {
-		if err := t.post(l, 0, "protocol", b); err != nil {
-			return err
-		}
+	if err := t.post(l, in.message, in.kind, packet); err != nil {
+		return err
 	}
 	return t.sealed(in)
 }

@@ -12,18 +12,19 @@ import (
 // Authors of timeline rows that are not a contact.
 const (
 	authorUs   = 0
-	authorSelf = -1 // the messenger itself
+	authorSelf = -1 // the messenger itself; what is below is a member of a group
 )
 
-const messageColumns = `t.seq, t.id, coalesce(c.name, ''), t.author, t.kind, t.text, t.sent, t.received, t.state, t.error, t.tries,
+const messageColumns = `t.seq, t.id, coalesce(c.name, ''), coalesce(nullif(b.name, ''), substr(b.member, 1, 8), ''), t.author, t.kind, t.text, t.sent, t.received, t.state, t.error, t.tries,
 	coalesce((SELECT max(o.next) FROM outbox o JOIN packets p ON p.id = o.packet WHERE p.message = t.seq), 0)
-	FROM timeline t JOIN conversations v ON v.id = t.conversation LEFT JOIN contacts c ON c.id = v.contact`
+	FROM timeline t JOIN conversations v ON v.id = t.conversation LEFT JOIN contacts c ON c.id = v.contact
+	LEFT JOIN members b ON b.id = -1 - t.author`
 
 func scanMessage(scan func(...any) error) (Message, error) {
 	var m Message
 	var id []byte
 	var author, sent, received, next int64
-	err := scan(&m.Seq, &id, &m.Contact, &author, &m.Kind, &m.Text, &sent, &received, &m.State, &m.Error, &m.Tries, &next)
+	err := scan(&m.Seq, &id, &m.Contact, &m.From, &author, &m.Kind, &m.Text, &sent, &received, &m.State, &m.Error, &m.Tries, &next)
 	m.ID = hex.EncodeToString(id)
 	m.Direction = "in"
 	if author == authorUs {
@@ -131,7 +132,7 @@ func (t *tx) lookup(id string) (Message, error) {
 	}
 	low, _ := hex.DecodeString(id + strings.Repeat("0", 32-len(id)))
 	high, _ := hex.DecodeString(id + strings.Repeat("f", 32-len(id)))
-	all, err := t.messageList("WHERE t.id >= ? AND t.id <= ? ORDER BY t.seq LIMIT 2", low, high)
+	all, err := t.messageList("WHERE t.id >= ? AND t.id <= ? ORDER BY t.author <> 0, t.seq LIMIT 2", low, high)
 	switch {
 	case err != nil:
 		return Message{}, err
@@ -139,6 +140,8 @@ func (t *tx) lookup(id string) (Message, error) {
 		return Message{}, fmt.Errorf("%w: %s", ErrNoMessage, id)
 	case len(all) > 1 && all[0].ID != all[1].ID:
 		return Message{}, fmt.Errorf("%w: %s is the beginning of several IDs: give more digits", ErrNoMessage, id)
+	case len(all) > 1 && all[0].Direction == "out" && all[1].Direction == "in":
+		return all[0], nil // others may write under our ID, and not hide ours
 	case len(all) > 1:
 		return Message{}, fmt.Errorf("%w: %s is in several conversations", ErrNoMessage, id)
 	}

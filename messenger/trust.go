@@ -124,6 +124,9 @@ func (t *tx) trusted(name string) (line, trust, error) {
 		if err != nil {
 			return l, k, err
 		}
+		if l.shared {
+			return l, k, fmt.Errorf("%w: a topic has many members, each with a key of its own: parley topic people %s shows the fingerprints to compare", ErrState, shellName(name))
+		}
 		if l.bare {
 			return l, k, fmt.Errorf("%w: a bare conversation has no keys of people, and so nothing to compare", ErrState)
 		}

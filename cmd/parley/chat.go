@@ -74,7 +74,10 @@ func (a *app) opening(ctx context.Context, c messenger.Contact) error {
 		}
 	}
 	state := "verified"
-	if !c.Verified {
+	switch {
+	case isTopic(c):
+		state = fmt.Sprintf("%d members: parley topic people %s", c.Members, quoted(c.Name))
+	case !c.Verified:
 		state = "not verified: parley verify " + quoted(c.Name)
 	}
 	a.note("Talking with %s (%s, %s). /quit or Ctrl-D ends.", term.Line(c.Name), term.Line(c.State), state)

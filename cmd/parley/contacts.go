@@ -46,7 +46,7 @@ func contactTable(all []messenger.Contact, now time.Time) string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.StripEscape)
 	fmt.Fprintln(w, "CONTACT\tSTATE\tVERIFIED\tNEW\tQUEUED\tLAST\tPROTOCOL")
 	for _, c := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", term.Line(c.Name), term.Line(c.State), verifiedMark(c), c.Unread, c.Queued, clock(c.LastSeen, now), term.Line(c.Protocol))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", term.Line(c.Name), term.Line(c.State), verifiedMark(c), c.Unread, c.Queued, clock(c.LastSeen, now), term.Line(protocolText(c)))
 	}
 	w.Flush()
 	table := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -64,10 +64,20 @@ func contactTable(all []messenger.Contact, now time.Time) string {
 	return out.String()
 }
 
+// protocolText says of a topic how it protects and how many are in it.
+func protocolText(c messenger.Contact) string {
+	if !isTopic(c) {
+		return c.Protocol
+	}
+	return fmt.Sprintf("%s (%s, %d members)", c.Protocol, c.Mode, c.Members)
+}
+
 func verifiedMark(c messenger.Contact) string {
 	switch {
 	case c.KeyChanged:
 		return "KEY CHANGED"
+	case isTopic(c):
+		return "-"
 	case c.Verified:
 		return "yes"
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"parley/internal/term"
 	"parley/messenger"
 	"parley/messenger/remote"
 )
@@ -68,7 +67,7 @@ func (c *listenCmd) Run(ctx context.Context, a *app) error {
 // the user must know to standard error, until ctx ends or show fails. It stays
 // when the owner of the profile changes, and becomes the owner if need be.
 func (a *app) listen(ctx context.Context, contact string, show func(messenger.Message) error) error {
-	shown := make(map[string]bool)
+	shown := make(map[int64]bool) // IDs may be the same in a topic
 	_, err := again(ctx, a, func(api messenger.API) (nothing, error) {
 		inner, cancel := context.WithCancel(ctx)
 		watched := make(chan struct{})
@@ -77,13 +76,13 @@ func (a *app) listen(ctx context.Context, contact string, show func(messenger.Me
 			api.Watch(inner, func(c messenger.Change) error { a.alarm(c, contact); return nil })
 		}()
 		err := api.Listen(inner, contact, func(m messenger.Message) error {
-			if shown[m.ID] { // and the owner died before it could note that
+			if shown[m.Seq] { // and the owner died before it could note that
 				return nil
 			}
 			if err := show(m); err != nil {
 				return err
 			}
-			shown[m.ID] = true
+			shown[m.Seq] = true
 			return nil
 		})
 		cancel()
@@ -103,7 +102,7 @@ func again(ctx context.Context, a *app, f func(messenger.API) (nothing, error)) 
 func (a *app) alarm(c messenger.Change, contact string) {
 	switch {
 	case c.Message != nil && c.Message.Kind == "notice" && (contact == "" || contact == c.Message.Contact):
-		a.note("%s: %s", term.Line(c.Message.Contact), c.Message.Text)
+		a.note("%s: %s", author(*c.Message), c.Message.Text)
 	case c.Contact != nil && c.Contact.KeyChanged && (contact == "" || contact == c.Contact.Name):
 		a.loud(keyChangedText(c.Contact.Name))
 	}

@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -36,7 +38,7 @@ func TestTopicConversations(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"broker": cmdBroker, "user": cmdUser, "login": cmdLogin, "exits": cmdExits, "setenv": cmdSetenv, "lines": cmdLines, "until": cmdUntil,
+			"broker": cmdBroker, "user": cmdUser, "login": cmdLogin, "eventually": cmdEventually, "exits": cmdExits, "setenv": cmdSetenv, "lines": cmdLines, "until": cmdUntil,
 		},
 	})
 }
@@ -102,9 +104,26 @@ func cmdLogin(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("LOGIN", strings.Replace(args[1], "://", "://"+args[0]+"@", 1))
 }
 
+// eventually REGEXP PROGRAM ARGS...: repeated until standard output matches.
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	again, limit := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
+		if ts.Exec(args[1], args[2:]...) == nil && want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-limit:
+			ts.Fatalf("%s never printed %q", strings.Join(args[1:], " "), args[0])
+		}
+	}
+}
+
 func TestAuthor(t *testing.T) {
-	m := messenger.Message{Contact: "la\x1bmps", From: "Bo\x1b[2Jb\n12:00", Direction: "in", Kind: "text", Text: "x"}
-	if got := line(m); !strings.Contains(got, "  lamps/Bob 12:00: x\n") && strings.ContainsAny(got, "\x1b") || strings.Count(got, "\n") != 1 {
+	m := messenger.Message{Contact: "lamps", From: "Bo\x1b[2Jb\n12:00", Direction: "in", Kind: "text", Text: "x"}
+	if got := line(m); !strings.HasSuffix(got, "  lamps/Bob 12:00: x\n") || strings.Count(got, "\n") != 1 {
 		t.Errorf("%q", got)
 	}
 	m.Kind = "notice"

@@ -205,3 +205,7 @@ func (b *Bucket) load() error {
 	b.rows = maps.Clone(b.disk)
 	return nil
 }
+
+// Changed reports whether something was written since the last Flush that makes
+// a difference.
+func (b *Bucket) Changed() bool { return b.dirty() }

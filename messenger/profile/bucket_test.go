@@ -77,6 +77,32 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+func TestChanged(t *testing.T) {
+	p, _ := newProfile(t)
+	with(t, p, 1, func(b *Bucket) {
+		if b.Changed() {
+			t.Error("nothing was written")
+		}
+		b.Savepoint()
+		b.Put("a", []byte("1"))
+		if !b.Changed() {
+			t.Error("something was")
+		}
+		b.Rollback()
+		if b.Changed() {
+			t.Error("it was taken back")
+		}
+		b.Put("a", []byte("1"))
+		if err := b.Flush(); err != nil || b.Changed() {
+			t.Error("it was flushed", err)
+		}
+		b.Put("a", []byte("1"))
+		if b.Changed() {
+			t.Error("the same value is no change")
+		}
+	})
+}
+
 func TestBucketCopies(t *testing.T) {
 	p, _ := newProfile(t)
 	with(t, p, 1, func(b *Bucket) {

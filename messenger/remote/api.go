@@ -20,6 +20,11 @@ func (c *Client) Accept(ctx context.Context, o messenger.AcceptOptions) (v messe
 	return v, err
 }
 
+func (c *Client) AddConversation(ctx context.Context, o messenger.ConversationOptions) (v messenger.Contact, err error) {
+	err = c.call(ctx, "add-conversation", o, &v)
+	return v, err
+}
+
 func (c *Client) Contacts(ctx context.Context) ([]messenger.Contact, error) {
 	return collect[messenger.Contact](ctx, c, "contacts", nothing{})
 }
@@ -48,6 +53,25 @@ func (c *Client) SafetyNumber(ctx context.Context, name string) (v messenger.Saf
 
 func (c *Client) SetVerified(ctx context.Context, name string, verified bool) error {
 	return c.call(ctx, "verified", verifiedOf{name, verified}, nil)
+}
+
+func (c *Client) People(ctx context.Context, name string) ([]messenger.Person, error) {
+	return collect[messenger.Person](ctx, c, "people", contactOf{name})
+}
+
+func (c *Client) Admit(ctx context.Context, name, person string) (v messenger.Person, err error) {
+	err = c.call(ctx, "admit", personOf{name, person}, &v)
+	return v, err
+}
+
+func (c *Client) Expel(ctx context.Context, name, person string) (v messenger.Person, err error) {
+	err = c.call(ctx, "expel", personOf{name, person}, &v)
+	return v, err
+}
+
+func (c *Client) NamePerson(ctx context.Context, name, person, as string) (v messenger.Person, err error) {
+	err = c.call(ctx, "name-person", namePersonOf{name, person, as}, &v)
+	return v, err
 }
 
 func (c *Client) Send(ctx context.Context, contact, text string) (v messenger.Message, err error) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"parley"
 	"parley/messenger"
 )
 
@@ -87,6 +88,30 @@ func TestAPIAnswers(t *testing.T) {
 		if len(sn.Words) != 2 || sn.Digits != "12345" || sn.QR == "" || !sn.Verified {
 			t.Errorf("safety number: %+v", sn)
 		}
+		conv := messenger.ConversationOptions{Name: "house", STP: parley.StringPhone, Bare: true, Address: "mqtt://u:p@h/t", Setup: []byte{0, 1, 0xff}}
+		c = must[messenger.Contact](t)(api.AddConversation(ctx, conv))
+		if !reflect.DeepEqual(c, f.contacts[1]) || !reflect.DeepEqual(f.conversation, conv) {
+			t.Errorf("add conversation: %+v of %+v", c, f.conversation)
+		}
+		want := f.person("house", "asks")
+		if p := must[[]messenger.Person](t)(api.People(ctx, "house")); len(p) != 2 || !reflect.DeepEqual(p[1], want) {
+			t.Errorf("people: %+v", p)
+		}
+		want.State = "member"
+		if p := must[messenger.Person](t)(api.Admit(ctx, "house", "0a0b")); !reflect.DeepEqual(p, want) {
+			t.Errorf("admit: %+v", p)
+		}
+		want.State = "expelled"
+		if p := must[messenger.Person](t)(api.Expel(ctx, "house", "0a0b")); !reflect.DeepEqual(p, want) {
+			t.Errorf("expel: %+v", p)
+		}
+		want.State, want.Name = "member", "carol"
+		if p := must[messenger.Person](t)(api.NamePerson(ctx, "house", "0a0b", "carol")); !reflect.DeepEqual(p, want) {
+			t.Errorf("name: %+v", p)
+		}
+		if err := api.Remove(ctx, "house"); err != nil {
+			t.Error(err)
+		}
 		texts := []string{"hello", "", "esc \x1b \u009b \u202e <&>\u2028", strings.Repeat("\x01", messenger.MaxText)}
 		for i, text := range texts {
 			m := must[messenger.Message](t)(api.Send(ctx, "rob", text))
@@ -152,11 +177,19 @@ func TestAPIErrors(t *testing.T) {
 				_, err := api.Accept(ctx, messenger.AcceptOptions{Invitation: "parley:", As: "bob"})
 				return err
 			}, messenger.ErrTaken, "bob"},
-			"state":       {func() error { _, err := api.Resend(ctx, m.ID); return err }, messenger.ErrState, "received"},
-			"too long":    {func() error { _, err := api.Send(ctx, "bob", strings.Repeat("x", messenger.MaxText+1)); return err }, messenger.ErrTooLong, "262145"},
-			"to no one":   {func() error { _, err := api.Send(ctx, "eve", "x"); return err }, messenger.ErrNoContact, "eve"},
-			"far":         {func() error { _, err := api.SafetyNumber(ctx, "far"); return err }, errFar, "relay x: far away"},
-			"no safety":   {func() error { _, err := api.SafetyNumber(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
+			"state":     {func() error { _, err := api.Resend(ctx, m.ID); return err }, messenger.ErrState, "received"},
+			"too long":  {func() error { _, err := api.Send(ctx, "bob", strings.Repeat("x", messenger.MaxText+1)); return err }, messenger.ErrTooLong, "262145"},
+			"to no one": {func() error { _, err := api.Send(ctx, "eve", "x"); return err }, messenger.ErrNoContact, "eve"},
+			"far":       {func() error { _, err := api.SafetyNumber(ctx, "far"); return err }, errFar, "relay x: far away"},
+			"no safety": {func() error { _, err := api.SafetyNumber(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
+			"people":    {func() error { _, err := api.People(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
+			"admit":     {func() error { _, err := api.Admit(ctx, "bob", "nobody"); return err }, messenger.ErrNoContact, "nobody"},
+			"expel":     {func() error { _, err := api.Expel(ctx, "bob", "nobody"); return err }, messenger.ErrNoContact, "nobody"},
+			"name":      {func() error { _, err := api.NamePerson(ctx, "bob", "nobody", "x"); return err }, messenger.ErrNoContact, "nobody"},
+			"same name": {func() error {
+				_, err := api.AddConversation(ctx, messenger.ConversationOptions{Name: "bob"})
+				return err
+			}, messenger.ErrTaken, "bob"},
 			"no contact2": {func() error { _, err := api.Contact(ctx, "eve"); return err }, messenger.ErrNoContact, "eve"},
 		} {
 			err := c.do()

@@ -14,13 +14,14 @@ import (
 // fake is a messenger in memory, for the tests of the wire: what it answers is
 // simple, what it reports and when is as messenger.API says.
 type fake struct {
-	mu       sync.Mutex
-	contacts []messenger.Contact
-	messages []messenger.Message
-	watchers map[chan messenger.Change]bool
-	moved    chan struct{} // closed and replaced at each change
-	held     chan struct{} // Invite waits for it, if set
-	closed   bool
+	mu           sync.Mutex
+	contacts     []messenger.Contact
+	messages     []messenger.Message
+	watchers     map[chan messenger.Change]bool
+	moved        chan struct{}                 // closed and replaced at each change
+	conversation messenger.ConversationOptions // the last one that was added
+	held         chan struct{}                 // Invite waits for it, if set
+	closed       bool
 }
 
 func newFake() *fake {
@@ -110,6 +111,55 @@ func (f *fake) Accept(_ context.Context, o messenger.AcceptOptions) (messenger.C
 	}
 	f.add(o.As)
 	return f.Contact(context.Background(), o.As)
+}
+
+func (f *fake) AddConversation(_ context.Context, o messenger.ConversationOptions) (messenger.Contact, error) {
+	f.mu.Lock()
+	f.conversation = o
+	_, err := f.find(o.Name)
+	f.mu.Unlock()
+	if err == nil {
+		return messenger.Contact{}, fmt.Errorf("%w: %q", messenger.ErrTaken, o.Name)
+	}
+	f.add(o.Name)
+	return f.Contact(context.Background(), o.Name)
+}
+
+func (f *fake) person(contact, state string) messenger.Person {
+	return messenger.Person{Contact: contact, ID: "0a0b" + strings.Repeat("0", 28), Key: "a2V5", Words: []string{"one", "two"}, Digits: "12", State: state, Since: epoch}
+}
+
+func (f *fake) People(_ context.Context, name string) ([]messenger.Person, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.find(name); err != nil {
+		return nil, err
+	}
+	return []messenger.Person{{Contact: name, State: "self"}, f.person(name, "asks")}, nil
+}
+
+func (f *fake) someone(name, person, state, as string) (messenger.Person, error) {
+	all, err := f.People(context.Background(), name)
+	if err != nil {
+		return messenger.Person{}, err
+	}
+	if !strings.HasPrefix(all[1].ID, person) {
+		return messenger.Person{}, fmt.Errorf("%w: %q", messenger.ErrNoContact, person)
+	}
+	all[1].State, all[1].Name = state, as
+	return all[1], nil
+}
+
+func (f *fake) Admit(_ context.Context, name, person string) (messenger.Person, error) {
+	return f.someone(name, person, "member", "")
+}
+
+func (f *fake) Expel(_ context.Context, name, person string) (messenger.Person, error) {
+	return f.someone(name, person, "expelled", "")
+}
+
+func (f *fake) NamePerson(_ context.Context, name, person, as string) (messenger.Person, error) {
+	return f.someone(name, person, "member", as)
 }
 
 func (f *fake) Contacts(context.Context) ([]messenger.Contact, error) {

@@ -31,6 +31,15 @@ type (
 		Contact  string `json:"contact"`
 		Verified bool   `json:"verified"`
 	}
+	personOf struct {
+		Contact string `json:"contact"`
+		Person  string `json:"person"`
+	}
+	namePersonOf struct {
+		Contact string `json:"contact"`
+		Person  string `json:"person"`
+		As      string `json:"as"`
+	}
 	sendOf struct {
 		Contact string `json:"contact"`
 		Text    string `json:"text"`
@@ -102,6 +111,21 @@ var methods = map[string]method{
 	}),
 	"accept": call(func(ctx context.Context, a messenger.API, p messenger.AcceptOptions) (messenger.Contact, error) {
 		return a.Accept(ctx, p)
+	}),
+	"add-conversation": call(func(ctx context.Context, a messenger.API, p messenger.ConversationOptions) (messenger.Contact, error) {
+		return a.AddConversation(ctx, p)
+	}),
+	"people": list(func(ctx context.Context, a messenger.API, p contactOf) ([]messenger.Person, error) {
+		return a.People(ctx, p.Contact)
+	}),
+	"admit": call(func(ctx context.Context, a messenger.API, p personOf) (messenger.Person, error) {
+		return a.Admit(ctx, p.Contact, p.Person)
+	}),
+	"expel": call(func(ctx context.Context, a messenger.API, p personOf) (messenger.Person, error) {
+		return a.Expel(ctx, p.Contact, p.Person)
+	}),
+	"name-person": call(func(ctx context.Context, a messenger.API, p namePersonOf) (messenger.Person, error) {
+		return a.NamePerson(ctx, p.Contact, p.Person, p.As)
 	}),
 	"contacts": list(func(ctx context.Context, a messenger.API, _ nothing) ([]messenger.Contact, error) {
 		return a.Contacts(ctx)

@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the number both sides must have; it changes with the wire.
-const Version = 1
+const Version = 2
 
 // Limits.
 const (

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const hello = `{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1,"pid":7}}`
+const hello = `{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":2,"pid":7}}`
 
 // talk sends lines to a server over a pipe and returns its answers until it
 // hangs up or everything was answered.
@@ -91,7 +91,7 @@ func TestWireErrors(t *testing.T) {
 func TestHelloComesFirst(t *testing.T) {
 	for name, line := range map[string]string{
 		"other method":  `{"jsonrpc":"2.0","id":1,"method":"status"}`,
-		"other version": `{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":2,"pid":1}}`,
+		"other version": `{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":3,"pid":1}}`,
 		"no version":    `{"jsonrpc":"2.0","id":1,"method":"hello"}`,
 	} {
 		got := talk(t, newFake(), 3, line, `{"jsonrpc":"2.0","id":2,"method":"status"}`)
@@ -409,7 +409,7 @@ func FuzzServer(f *testing.F) {
 }
 
 func FuzzClient(f *testing.F) {
-	ok := `{"jsonrpc":"2.0","id":1,"result":{"version":1,"pid":1}}` + "\n"
+	ok := `{"jsonrpc":"2.0","id":1,"result":{"version":2,"pid":1}}` + "\n"
 	f.Add([]byte(ok + `{"jsonrpc":"2.0","id":1,"method":"show","params":{"stream":2,"value":{"id":"x"}}}` + "\n"))
 	f.Add([]byte(ok + `{"jsonrpc":"2.0","method":"bye"}` + "\n"))
 	f.Add([]byte(ok + `{"jsonrpc":"2.0","id":2,"error":{"code":1,"message":"x","data":["state"]}}` + "\n"))
