@@ -111,7 +111,8 @@ type SecureTransport interface {
 	// Open returns a message only when everything about it has been verified,
 	// and nil, nil for a genuine packet with nothing to show (a rotation, a
 	// grant); then State commits. What a failing Open wrote is thrown away.
-	// [ErrForged], [ErrMalformed] and [ErrSeen] drop the packet; [ErrNoKey],
+	// [ErrForged], [ErrMalformed], [ErrSeen] and [ErrLate] drop the packet, the
+	// last one not without telling; [ErrNoKey],
 	// [ErrUntrusted] and [ErrDenied] keep it, within bounds, for later.
 	// A packet that asks or answers to be let in is an [*Introduction].
 	Open(ctx context.Context, c *Conversation, packet []byte) (*Message, error)
@@ -193,6 +194,7 @@ var (
 	ErrMalformed = errors.New("packet is malformed")
 	ErrSeen      = errors.New("packet was seen before")
 	ErrForked    = errors.New("packet comes from a copy of the peer's state") // wrapped together with ErrForged
+	ErrLate      = errors.New("packet's key is gone: it came too late")
 	ErrNoKey     = errors.New("no such key yet")
 	ErrUntrusted = errors.New("key is not trusted")
 	ErrDenied    = errors.New("a person said no, or not yet")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"parley"
 	"parley/content"
@@ -108,6 +109,13 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	if quiet := l.shared && errors.Is(cause, parley.ErrSeen); v == dropped && !quiet {
 		t.m.log.Info("messenger: a packet was dropped", "line", l.id, "error", cause)
 		t.then(t.m.countDropped)
+	}
+	// What waited since before we were in is not missing; what comes now is.
+	if v == dropped && errors.Is(cause, parley.ErrLate) && a.tries == 0 {
+		reason := "late on " + t.now().UTC().Format(time.DateOnly)
+		if err := t.noticeOnce(l, reason, "A message came too late to be opened: it was written under a key that was replaced meanwhile. Ask the others to send it again."); err != nil {
+			return err
+		}
 	}
 	if err := t.exec("DELETE FROM inbox WHERE id = ?", a.id); err != nil || v != taken {
 		return err
@@ -264,7 +272,7 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 		return dropped, cause, t.noticeOnce(l, "forked", "A message could not be opened: this contact's messenger was put back from a copy, or somebody else has a copy of its keys. Messages may be missing. Ask over another channel which it is, and pair anew: invite it again under the same name.")
 	case errors.Is(cause, parley.ErrForged) && l.state == connected && !l.bare && !l.shared:
 		return dropped, cause, t.noticeOnce(l, "forged", "A packet on this line could not be opened with any key that we have, and was dropped. If this profile was put back from a copy, messages may be missing: pair anew, by inviting the contact again under the same name. If not, somebody without the keys wrote to the mailbox: they could not be read by it, and nothing of theirs was shown.")
-	case errors.Is(cause, parley.ErrForged), errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrSeen):
+	case errors.Is(cause, parley.ErrForged), errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrSeen), errors.Is(cause, parley.ErrLate):
 		return dropped, cause, nil
 	case l.shared && errors.Is(cause, parley.ErrDenied): // of one who was removed, or to us who were
 		return dropped, cause, nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "end": end, "dial": dial, "mode": mode, "code": code,
+			"mqttport": find(`(?m)^mqtt://[^:]*:([0-9]+)$`), "tlsport": find(`(?m)^mqtts://[^:]*:([0-9]+)`), "pin": find(`cert-sha256=([0-9a-f]+)`),
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values["relays"] = relays{}
@@ -133,6 +135,22 @@ func dial(ts *testscript.TestScript, neg bool, args []string) {
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		ts.Fatalf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+// find makes a command NAME FILE that sets a variable to what a pattern finds in a
+// file.
+func find(pattern string) func(*testscript.TestScript, bool, []string) {
+	re := regexp.MustCompile(pattern)
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: command variable file")
+		}
+		m := re.FindStringSubmatch(ts.ReadFile(args[1]))
+		if m == nil {
+			ts.Fatalf("%s has no %s", args[1], pattern)
+		}
+		ts.Setenv(args[0], m[1])
 	}
 }
 

@@ -19,6 +19,9 @@ func (s *Session) asked(m *member, packet []byte, in *stringphone.IntroError) er
 	if denied && !in.Member || s.justAnswered(packet) {
 		return nil
 	}
+	if in.Answered && s.once("answered "+id.String()) { // its first repetition crosses the answer
+		return nil
+	}
 	m.wait(askPart, id, packet)
 	m.then(func() { poke(s.decided) })
 	return nil

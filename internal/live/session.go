@@ -119,6 +119,7 @@ type Session struct {
 	counts  Counts
 	noted   map[string]bool // requests and answers that a note told about, or that were denied
 	joined  bool
+	lates   map[stringphone.ID]int
 	answers map[string]time.Time // introductions that were answered just now
 	decided chan struct{}        // one token: the state has something to decide
 	leave   chan struct{}        // one token: the outbox has something
@@ -143,7 +144,7 @@ func New(o Options) (*Session, error) {
 		o.Note = func(Note) {}
 	}
 	s := &Session{
-		o: o, noted: map[string]bool{}, answers: map[string]time.Time{},
+		o: o, noted: map[string]bool{}, answers: map[string]time.Time{}, lates: map[stringphone.ID]int{},
 		decided: make(chan struct{}, 1), leave: make(chan struct{}, 1), key: make(chan struct{}, 1),
 	}
 	return s, s.tx(func(*member) error { return nil })

@@ -55,6 +55,7 @@ type member struct {
 	*stringphone.Member
 	b      parley.Bucket
 	after  []func() // run once it is committed
+	lacks  bool     // a member writes under a key that we lack
 	posted bool     // something is in the outbox that was not
 }
 
@@ -68,6 +69,7 @@ func (s *Session) tx(do func(*member) error) error {
 		if m.Member, err = stringphone.Load(part{b, memberPart}, func(packet []byte) { m.out(packet, false, true) }); err != nil {
 			return err
 		}
+		m.lacks = m.NeedsKey() // what the Member itself remembers
 		had, removed := m.ready(), m.Removed()
 		epoch = m.Epoch()
 		if err := do(&m); err != nil {
@@ -76,7 +78,7 @@ func (s *Session) tx(do func(*member) error) error {
 		if m.Removed() && !removed {
 			m.then(func() { s.o.Note(Note{Kind: NoteRemoved}) })
 		}
-		if m.NeedsKey() && !m.Removed() && m.b.Get(lacksKey) == nil {
+		if m.lacks && !m.Removed() && m.b.Get(lacksKey) == nil {
 			m.b.Put(lacksKey, []byte{})
 		}
 		if had != m.ready() || epoch != m.Epoch() {

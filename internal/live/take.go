@@ -55,9 +55,32 @@ func (s *Session) open(m *member, packet []byte, retained bool) error {
 			return err
 		}
 		m.remember(packet, msg)
+		s.onTime(got.From)
 		return nil
 	}
 	return s.refused(m, packet, retained, err)
+}
+
+// latest is how many messages under erased keys come from one member, and none that
+// opens, before we take it that it is we who have lost the others' way.
+const latest = 3
+
+// late counts such a message, and reports whether there are too many.
+func (s *Session) late(packet []byte) bool {
+	id, err := stringphone.Message(packet).SenderID()
+	if err != nil || len(id) != stringphone.IDSize {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lates[stringphone.ID(id)]++
+	return s.lates[stringphone.ID(id)] >= latest
+}
+
+func (s *Session) onTime(id stringphone.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.lates, id)
 }
 
 // refused sorts a packet that did not open.
@@ -87,6 +110,12 @@ func (s *Session) refused(m *member, packet []byte, retained bool, err error) er
 		if m.Removed() {
 			return nil // it is not for us any more
 		}
+		if errors.Is(err, stringphone.ErrErased) {
+			m.lacks = m.lacks || s.late(packet)
+			m.then(func() { s.count(&s.counts.Unreadable, Note{Kind: NoteUnreadable, Err: err}) })
+			return nil
+		}
+		m.lacks = m.lacks || errors.Is(err, stringphone.ErrEpoch)
 		m.park(packet, retained)
 		note.Kind = NoteUnreadable
 		m.then(func() { s.count(&s.counts.Unreadable, note) })
@@ -114,6 +143,7 @@ func (s *Session) unpark(m *member) error {
 				return err
 			}
 			m.remember(v[1:], msg)
+		case errors.Is(err, stringphone.ErrErased): // it never will
 		case errors.Is(err, stringphone.ErrUntrustedKey), errors.Is(err, stringphone.ErrMissingTopicKey),
 			errors.Is(err, stringphone.ErrWrongTopicKey), errors.Is(err, stringphone.ErrEpoch):
 			continue // not yet

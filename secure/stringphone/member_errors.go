@@ -38,8 +38,9 @@ var (
 	ErrNoPost = errors.New("this change must be sent to the others, and there is no place to send from")
 
 	errDamaged = errors.New("the state of this topic is damaged: restore it or introduce yourself anew")
-	// errOld is ErrEpoch for keys that were erased: waiting does not help.
-	errOld = fmt.Errorf("%w (its keys were erased long ago)", ErrEpoch)
+	// ErrErased is [ErrEpoch] for keys that were erased: the message is late, or its
+	// sender is behind. Waiting does not help.
+	ErrErased = fmt.Errorf("%w (its keys were erased long ago)", ErrEpoch)
 )
 
 // An IntroError is an introduction whose signature was verified: somebody who

@@ -261,7 +261,7 @@ func TestRivalsBound(t *testing.T) {
 		for i := range maxRivals + 4 {
 			a.b = copyOf.Clone()
 			a.load()
-			must(t, a.m.Rotate(then.Add(time.Duration(i) * time.Second)))
+			must(t, a.m.Rotate(then.Add(time.Duration(i)*time.Second)))
 			rivals = append(rivals, a.posted()[0])
 		}
 		if mode == ForwardSecret {

@@ -52,9 +52,13 @@ func (d *draft) memberIDs() ([]ID, error) {
 	return ids, err
 }
 
-// admit adds a member, or finds it: nil for ourselves. Our own word beats what
-// others said.
+// admit adds a member to our epoch, or finds it: nil for ourselves. Our own word
+// beats what others said.
 func (d *draft) admit(key ed25519.PublicKey, by ID, flags uint8) (*participant, error) {
+	return d.admitTo(d.st.epoch, key, by, flags)
+}
+
+func (d *draft) admitTo(epoch uint32, key ed25519.PublicKey, by ID, flags uint8) (*participant, error) {
 	if weakKey(key) {
 		return nil, badFormat("a public key that nobody honest has")
 	}
@@ -66,23 +70,24 @@ func (d *draft) admit(key ed25519.PublicKey, by ID, flags uint8) (*participant, 
 	if err != nil {
 		return nil, err
 	}
+	before := []byte(nil)
 	if p == nil {
 		if int(d.st.members)+1 >= MaxMembers {
 			return nil, ErrCrowded
 		}
 		d.st.members++
 		p = &participant{id: id, key: bytes.Clone(key), by: by, since: millis(d.now), flags: flags}
-	} else if by != d.self.id {
-		if p.outside() { // somebody else counts it in again
-			p.flags &^= memberOutside
-			d.save(p)
-		}
-		return p, nil
+	} else {
+		before = p.marshal()
 	}
 	if by == d.self.id {
 		p.by, p.flags = by, flags
 	}
-	d.save(p)
+	p.flags &^= memberOutside
+	p.joined = max(p.joined, epoch)
+	if !bytes.Equal(before, p.marshal()) {
+		d.save(p)
+	}
 	return p, nil
 }
 

@@ -178,5 +178,10 @@ func (d *draft) begin(key [KeySize]byte) error {
 	if err != nil {
 		return err
 	}
+	if d.st.mode == ForwardSecret { // told with the first message
+		if err := d.newSealing(); err != nil {
+			return err
+		}
+	}
 	return d.enterEpoch(0, epochKey{key: key, members: ids})
 }

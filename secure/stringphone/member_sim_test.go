@@ -245,10 +245,15 @@ func sendHash(t testing.TB, p *peer) (hash [32]byte) {
 // repair is what the living do once nothing is lost any more: speak, and ask again.
 func (w *world) repair() {
 	w.loss = false
-	for range 40 {
+	for round := range 40 {
 		w.drain()
 		if w.agreed() {
 			return
+		}
+		if round%8 == 7 { // mends what members know of each other
+			stay := w.remaining()
+			_ = stay[w.r.IntN(len(stay))].m.Rotate(then.Add(time.Hour))
+			w.flush()
 		}
 		for _, p := range w.remaining() {
 			p.now = p.now.Add(10 * time.Minute)

@@ -121,6 +121,7 @@ type participant struct {
 	key     ed25519.PublicKey
 	by      ID
 	since   uint64 // Unix ms
+	joined  uint32 // the last epoch of which we know otherwise than by its rotation that it is in
 	flags   uint8
 	sealing [32]byte // its X25519 key for rotations; zero: not known
 	stage   stage    // of the packet that told it
@@ -144,7 +145,7 @@ const (
 )
 
 const (
-	participantSize = 32 + 16 + 8 + 1 + 32 + 4 + 8
+	participantSize = 32 + 16 + 8 + 4 + 1 + 32 + 4 + 8
 	maxAnswers      = 5
 	answerSpan      = 10 * time.Minute
 )
@@ -153,6 +154,7 @@ func (p *participant) marshal() []byte {
 	b := make([]byte, 0, participantSize+8*len(p.answers))
 	b = append(append(b, p.key...), p.by[:]...)
 	b = binary.BigEndian.AppendUint64(b, p.since)
+	b = binary.BigEndian.AppendUint32(b, p.joined)
 	b = append(append(b, p.flags), p.sealing[:]...)
 	b = binary.BigEndian.AppendUint32(b, p.stage.epoch)
 	b = binary.BigEndian.AppendUint64(b, p.stage.counter)
@@ -168,7 +170,8 @@ func parseParticipant(b []byte) (*participant, error) {
 	}
 	p := &participant{
 		key: ed25519.PublicKey(append([]byte(nil), b[:32]...)), by: ID(b[32:]), since: binary.BigEndian.Uint64(b[48:]),
-		flags: b[56], sealing: [32]byte(b[57:]), stage: stage{binary.BigEndian.Uint32(b[89:]), binary.BigEndian.Uint64(b[93:])},
+		joined: binary.BigEndian.Uint32(b[56:]), flags: b[60], sealing: [32]byte(b[61:]),
+		stage: stage{binary.BigEndian.Uint32(b[93:]), binary.BigEndian.Uint64(b[97:])},
 	}
 	p.id = IDOf(p.key)
 	for b = b[participantSize:]; len(b) > 0; b = b[8:] {

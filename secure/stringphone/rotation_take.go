@@ -1,6 +1,7 @@
 package stringphone
 
 import (
+	"errors"
 	"slices"
 )
 
@@ -101,7 +102,7 @@ func (d *draft) takeNext(from *participant, h *header, r *rotation, k epochKey, 
 		d.st.set(flagLacks, true)
 		return d.markDirty()
 	}
-	if err := d.dropUnnamed(k.members); err != nil {
+	if err := d.dropUnnamed(k.members, r.epoch); err != nil {
 		return err
 	}
 	if err := d.enterEpoch(r.epoch, k); err != nil {
@@ -135,6 +136,13 @@ func (d *draft) takeRival(from *participant, h *header, r *rotation, k epochKey,
 	} else if slices.Compare(k.hash[:], s.hash[:]) < 0 {
 		d.st.set(flagLacks, true) // the others write under its key
 	}
+	s, err := d.sendingKey()
+	if err != nil {
+		return err
+	}
+	if err := d.dropUnnamed(s.members, r.epoch); err != nil {
+		return err
+	}
 	if err := d.markDirty(); err != nil {
 		return err
 	}
@@ -159,7 +167,7 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 		}
 	}
 	for i := range r.sealed {
-		if err := d.vouch(r.sealed[i].key, from.id); err != nil {
+		if err := d.vouch(h.epoch, r.sealed[i].key, from.id); err != nil {
 			return err
 		}
 	}
@@ -185,18 +193,21 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 
 // vouch takes in a member on another's word, unless it was removed. What is too
 // much, or a weak key, is left out: the message that says it is genuine.
-func (d *draft) vouch(key []byte, by ID) error {
-	if weakKey(key) || d.isGone(IDOf(key)) || int(d.st.members)+1 >= MaxMembers {
+func (d *draft) vouch(epoch uint32, key []byte, by ID) error {
+	if weakKey(key) || d.isGone(IDOf(key)) {
 		return nil
 	}
-	_, err := d.admit(key, by, d.vouched())
-	return err
+	if _, err := d.admitTo(epoch, key, by, d.vouched()); err != nil && !errors.Is(err, ErrCrowded) {
+		return err
+	}
+	return nil
 }
 
 // dropUnnamed drops those whom a rotation does not name: all members agree on who
 // is in an epoch. Whom we or our user let in is still heard, and gets no key until
 // it has asked again.
-func (d *draft) dropUnnamed(named []ID) error {
+// Who was announced in that epoch stays.
+func (d *draft) dropUnnamed(named []ID, epoch uint32) error {
 	all, err := d.participants()
 	if err != nil {
 		return err
@@ -206,7 +217,7 @@ func (d *draft) dropUnnamed(named []ID) error {
 		in[id] = true
 	}
 	for _, p := range all {
-		if in[p.id] {
+		if in[p.id] || p.joined >= epoch {
 			continue
 		}
 		if p.by == d.self.id {
@@ -304,7 +315,7 @@ func (d *draft) takeAnnouncement(from *participant, h *header, body []byte) erro
 		return nil
 	}
 	for _, k := range a.members {
-		if err := d.vouch(k, from.id); err != nil {
+		if err := d.vouch(h.epoch, k, from.id); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -81,6 +82,9 @@ func (*Transport) Open(_ context.Context, c *parley.Conversation, packet []byte)
 		}
 		return err
 	})
+	if errors.Is(err, ErrErased) && beforeUs(c, s, packet) {
+		return nil, fmt.Errorf("stringphone: from before we were in the topic: %w", parley.ErrSeen)
+	}
 	if err != nil || o == nil {
 		return nil, outward(err)
 	}
@@ -152,9 +156,30 @@ func (*Transport) Accept(_ context.Context, c *parley.Conversation, in *parley.I
 		if err != nil {
 			return err
 		}
-		return outward(m.Accept(c.Now, in.Packet))
+		if err := m.Accept(c.Now, in.Packet); err != nil {
+			return outward(err)
+		}
+		if c.State.Get(joinRow) == nil {
+			c.State.Put(joinRow, binary.BigEndian.AppendUint32(nil, m.Epoch()))
+		}
+		return nil
 	}
 	return fmt.Errorf("stringphone: only an offer or an answer can be accepted: %w", parley.ErrRefused)
+}
+
+// joinRow is the epoch in which we came into the topic.
+const joinRow = "join"
+
+// beforeUs reports whether a packet is of an epoch before that: nobody meant us to
+// read it, so that nothing is missing.
+func beforeUs(c *parley.Conversation, m *Member, packet []byte) bool {
+	joined := c.State.Get(joinRow)
+	if len(joined) != 4 {
+		return false
+	}
+	d := draft{st: m.record()}
+	epoch := int64(d.st.epoch) + int64(int8(d.epochByte(packet)-byte(d.st.epoch)))
+	return epoch < int64(binary.BigEndian.Uint32(joined))
 }
 
 // Members names all whose messages are taken, and ourselves.
@@ -220,7 +245,7 @@ func outward(err error) error {
 		return in
 	}
 	for _, m := range []struct{ ours, theirs error }{
-		{ErrReplay, parley.ErrSeen}, {errOld, parley.ErrSeen},
+		{ErrReplay, parley.ErrSeen}, {ErrErased, parley.ErrLate},
 		{ErrBadSignature, parley.ErrForged}, {ErrNoHeader, parley.ErrForged}, {ErrWrongTopic, parley.ErrForged},
 		{ErrWrongSender, parley.ErrForged}, {ErrUnsignedReply, parley.ErrForged}, {ErrWrongReply, parley.ErrForged},
 		{ErrMalformed, parley.ErrMalformed}, {parley.ErrMalformed, parley.ErrMalformed},

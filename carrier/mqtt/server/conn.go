@@ -149,6 +149,7 @@ func (c *conn) serve() {
 func (c *conn) leave(why error) {
 	h := c.h
 	if c.isDraining() {
+		c.settle()
 		if why != errGoodbye {
 			why = shuttingDown
 		}

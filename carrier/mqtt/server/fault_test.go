@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -273,6 +274,8 @@ func TestShutdownAnswers(t *testing.T) {
 	b.until("message", func(s Stats) bool { return s.Published == 1 })
 	stopped, srv := make(chan struct{}), b.s
 	go func() { b.stop(); close(stopped) }()
+	release := sync.OnceFunc(disk.syncing.Unlock)
+	defer func() { release(); <-stopped }()
 	waitFor(t, "stop", srv.isDraining)
 	waitFor(t, "end of reading", func() bool {
 		srv.mu.Lock()
@@ -284,9 +287,7 @@ func TestShutdownAnswers(t *testing.T) {
 		}
 		return true
 	})
-	disk.syncing.Unlock()
+	release()
 	p.want(pPuback)
 	p.end(shuttingDown)
-	<-stopped
-	b.open()
 }

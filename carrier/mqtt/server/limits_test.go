@@ -317,8 +317,8 @@ func TestPublicListener(t *testing.T) {
 			l.Close()
 			continue
 		}
-		served := make(chan error)
-		go func() { served <- b.s.Serve(l) }()
+		served, srv := make(chan error), b.s
+		go func() { served <- srv.Serve(l) }()
 		b.stop()
 		if err := <-served; err != ErrShutdown {
 			t.Errorf("%s: %v", name, err)

@@ -184,9 +184,9 @@ func TestMosquittoTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan error, 1)
+	served, srv := make(chan error, 1), b.s
 	go func() {
-		served <- b.s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}))
+		served <- srv.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}))
 	}()
 	secure := l.Addr().String()
 	silent, err := net.Dial("tcp", secure) // does not even begin
