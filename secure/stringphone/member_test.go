@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 			{"unknown type", []byte("x"), ErrMalformed},
 			{"manual type", append([]byte{'m'}, good[1:]...), ErrMalformed},
 			{"short", good[:Overhead-1], ErrMalformed},
-			{"short introduction", make([]byte, 1, 1), ErrMalformed},
+			{"short introduction", make([]byte, 1), ErrMalformed},
 			{"stranger", stranger.seal(1, "hi"), ErrUntrustedKey},
 			{"signature", change(5), ErrBadSignature},
 			{"sender", change(70), ErrUntrustedKey},

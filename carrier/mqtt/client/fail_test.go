@@ -99,7 +99,7 @@ func TestSessionCollects(t *testing.T) {
 		}
 		o.CleanStart = true
 		shut(b)
-		b = dial(t, o)
+		dial(t, o)
 		if get(t, had) {
 			t.Fatal("CleanStart left the session")
 		}

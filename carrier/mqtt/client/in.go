@@ -124,8 +124,8 @@ func (c *Conn) handle() {
 func (c *Conn) next() *incoming {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, in := range c.inbox {
-		if in.msg.QoS == 0 || in.l == nil || in.l == c.link {
+	if len(c.inbox) > 0 {
+		if in := c.inbox[0]; in.msg.QoS == 0 || in.l == nil || in.l == c.link {
 			return in
 		}
 		return nil

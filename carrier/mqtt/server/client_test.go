@@ -33,7 +33,6 @@ type packet struct {
 	present        bool
 	topic, payload string
 	props          *five.Properties
-	raw            []byte
 }
 
 func (b *broker) dial(v byte) *client { return dial(b.t, b.addr, v) }

@@ -138,7 +138,7 @@ func TestWills(t *testing.T) {
 		if n := b.s.Stats().Retained; n != 1 {
 			t.Errorf("%d retained", n)
 		}
-		c = b.in(v, mine)
+		b.in(v, mine)
 		b.in(v, who{id: "c", clean: true}) // takes over
 		s.got("will/c", "gone", 1)
 		c = b.in(v, who{id: "c", clean: true, will: "will/c"}) // an empty will
