@@ -29,7 +29,7 @@ func checkIntro(intro []byte) (signing ed25519.PublicKey, encryption []byte, err
 	if t, err := Message(intro).Type(); err != nil {
 		return nil, nil, err
 	} else if t != TypeIntro || len(intro) != IntroSize {
-		return nil, nil, fmt.Errorf("%w: a %v of %d bytes where an introduction of %d belongs", ErrMalformed, t, len(intro), IntroSize)
+		return nil, nil, fmt.Errorf("%w: %v of %d bytes where an introduction of %d belongs", ErrMalformed, t, len(intro), IntroSize)
 	}
 	signing, encryption = intro[1:introSigAt:introSigAt], intro[introEncAt:]
 	if !verifyStrict(signing, encryption, intro[introSigAt:introEncAt]) {
@@ -112,7 +112,7 @@ func VerifyReply(intro, reply []byte) (ed25519.PublicKey, error) {
 	if t, err := Message(reply).Type(); err != nil {
 		return nil, err
 	} else if t != TypeReply || len(reply) < shortestReply {
-		return nil, fmt.Errorf("%w: a %v of %d bytes where a reply belongs", ErrMalformed, t, len(reply))
+		return nil, fmt.Errorf("%w: %v of %d bytes where a reply belongs", ErrMalformed, t, len(reply))
 	}
 	key, _, err := checkReply(intro, reply, nil)
 	return bytes.Clone(key), err
@@ -179,7 +179,7 @@ func (t *Topic) ParseReply(reply []byte) (bool, error) {
 		return false, err
 	}
 	if typ != TypeReply || len(reply) < shortestReply {
-		return false, fmt.Errorf("%w: a %v of %d bytes where a reply of at least %d belongs", ErrMalformed, typ, len(reply), shortestReply)
+		return false, fmt.Errorf("%w: %v of %d bytes where a reply of at least %d belongs", ErrMalformed, typ, len(reply), shortestReply)
 	}
 	if id := t.ID(); !bytes.Equal(reply[1:replyKeyAt], id[:]) {
 		return false, nil

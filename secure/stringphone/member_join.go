@@ -80,7 +80,7 @@ func (d *draft) accept(reply []byte, lacks bool) error {
 	if t, err := Message(reply).Type(); err != nil {
 		return err
 	} else if t != TypeReply || len(reply) < shortestReply {
-		return badFormat("a %v of %d bytes where a reply of at least %d belongs", t, len(reply), shortestReply)
+		return badFormat("%v of %d bytes where a reply of at least %d belongs", t, len(reply), shortestReply)
 	}
 	in := d.introduction()
 	if in == nil || !bytes.Equal(reply[1:replyKeyAt], d.self.id[:]) {

@@ -67,7 +67,7 @@ func (d *draft) typeOf(packet []byte) (Type, error) {
 	case t == TypeMessage:
 		return 0, badFormat("a message of the library's type where the manual's is expected")
 	case t == TypeIntro && len(packet) != IntroSize, t == TypeReply && len(packet) < shortestReply:
-		return 0, badFormat("a %v cannot have %d bytes", t, len(packet))
+		return 0, badFormat("%v of %d bytes", t, len(packet))
 	}
 	return t, nil
 }

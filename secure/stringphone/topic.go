@@ -199,7 +199,7 @@ func (t *Topic) typeOf(message []byte) (Type, error) {
 	}
 	n := len(message)
 	if typ == TypeMessage && n < Overhead || typ == TypeIntro && n != IntroSize || typ == TypeReply && n < shortestReply {
-		return 0, fmt.Errorf("%w: a %v cannot have %d bytes", ErrMalformed, typ, n)
+		return 0, fmt.Errorf("%w: %v of %d bytes", ErrMalformed, typ, n)
 	}
 	return typ, nil
 }
