@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"parley"
 	"parley/carrier/mqtt"
 	mqttclient "parley/carrier/mqtt/client"
 	"parley/secure/stringphone"
@@ -136,7 +137,7 @@ func (o *TopicOptions) run(ctx context.Context, b *benchBroker, sealed bool, top
 		return 0, err
 	}
 	begin := time.Now()
-	sent, err := o.publish(ctx, b, writers, sealed, topic, begin.Add(o.Duration/turns))
+	sent, err := o.publish(ctx, b, writers, sealed, topic, got, begin.Add(o.Duration/turns))
 	if err != nil {
 		return 0, err
 	}
@@ -161,7 +162,7 @@ func (o *TopicOptions) dial(ctx context.Context, b *benchBroker, id string, dura
 }
 
 // publish publishes on every connection until the time is over.
-func (o *TopicOptions) publish(ctx context.Context, b *benchBroker, writers []*stringphone.Topic, sealed bool, topic string, until time.Time) (uint64, error) {
+func (o *TopicOptions) publish(ctx context.Context, b *benchBroker, writers []*stringphone.Topic, sealed bool, topic string, got *arrivals, until time.Time) (uint64, error) {
 	var sent atomic.Uint64
 	var wg sync.WaitGroup
 	failed := make(chan error, o.Publishers*o.Window)
@@ -176,6 +177,10 @@ func (o *TopicOptions) publish(ctx context.Context, b *benchBroker, writers []*s
 			wg.Go(func() {
 				text := make([]byte, o.Size)
 				for time.Now().Before(until) && ctx.Err() == nil {
+					if sent.Load() > got.count()+backlog { // it is the way through that is measured
+						time.Sleep(time.Millisecond)
+						continue
+					}
 					payload := text
 					if sealed {
 						var err error
@@ -184,7 +189,7 @@ func (o *TopicOptions) publish(ctx context.Context, b *benchBroker, writers []*s
 							return
 						}
 					}
-					if err := conn.Publish(ctx, mqttclient.Message{Topic: topic, Payload: payload, QoS: byte(o.QoS)}); err != nil {
+					if err := patient(ctx, conn, mqttclient.Message{Topic: topic, Payload: payload, QoS: byte(o.QoS)}); err != nil {
 						failed <- err
 						return
 					}
@@ -199,6 +204,25 @@ func (o *TopicOptions) publish(ctx context.Context, b *benchBroker, writers []*s
 		return 0, err
 	default:
 		return sent.Load(), nil
+	}
+}
+
+// backlog is how far the publishers may be ahead of the subscriber.
+const backlog = 4000
+
+// patient publishes, and waits when the subscriber cannot keep up: the embedded
+// broker says so instead of dropping something.
+func patient(ctx context.Context, conn *mqttclient.Conn, m mqttclient.Message) error {
+	for {
+		err := conn.Publish(ctx, m)
+		if !errors.Is(err, parley.ErrFull) {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

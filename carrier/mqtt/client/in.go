@@ -20,14 +20,25 @@ type incoming struct {
 const (
 	maxInbox = 1024     // messages that wait for a handler
 	maxHeld  = 64 << 20 // bytes of them
+	// mostInbox is how many may wait where a new connection would not bring the rest:
+	// a broker that forgets the session forgets them too.
+	mostInbox = 65536
 )
+
+// room is how many messages may wait for a handler.
+func (o *Options) room() int {
+	if o.SessionExpiry < 0 {
+		return mostInbox
+	}
+	return max(maxInbox, 2*o.Window)
+}
 
 // received takes a PUBLISH.
 func (c *Conn) received(l *link, p *packet, big bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	in := &incoming{id: p.id, msg: p.msg, l: l}
-	full := len(c.inbox)+len(c.parked) >= max(maxInbox, 2*c.o.Window) || c.held+len(p.msg.Payload) > max(maxHeld, 4*c.o.MaxPacket)
+	full := len(c.inbox)+len(c.parked) >= c.o.room() || c.held+len(p.msg.Payload) > max(maxHeld, 4*c.o.MaxPacket)
 	switch {
 	case big:
 		c.o.Log.Warn("mqtt: a message is too large and was thrown away", "broker", c.o.Broker.Address(), "limit", c.o.MaxPacket)
