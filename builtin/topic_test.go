@@ -284,13 +284,13 @@ func TestTopicDevice(t *testing.T) {
 
 // TestTopicLogin: user and password log in, and stand nowhere that is shown.
 func TestTopicLogin(t *testing.T) {
-	b := newBroker(t, usersFile(t, "house", "open sesame"))
+	b := newBroker(t, usersFile(t, "house", "open q0z9s3cr3t"))
 	a := newPerson(t, "alice")
 	o := b.options(stringphone.Setup{Found: true})
-	for _, login := range []string{"", "house:wrong@", "nobody:open%20sesame@"} {
+	for _, login := range []string{"", "house:wrong@", "nobody:open%20q0z9s3cr3t@"} {
 		o.Address = "mqtt://" + login + b.at + "/home/lamps"
 		_, err := a.AddConversation(patience(t), o)
-		if !errors.Is(err, parley.ErrDenied) || strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), "wrong@") {
+		if !errors.Is(err, parley.ErrDenied) || strings.Contains(err.Error(), "q0z9s3cr3t") || strings.Contains(err.Error(), "wrong@") {
 			t.Fatalf("%q: %v", login, err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestTopicLogin(t *testing.T) {
 		t.Fatal(all, err)
 	}
 	b.stop()
-	o.Address = "mqtt://house:open%20sesame@" + b.at + "/home/lamps"
+	o.Address = "mqtt://house:open%20q0z9s3cr3t@" + b.at + "/home/lamps"
 	if _, err := a.AddConversation(patience(t), o); err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestTopicLogin(t *testing.T) {
 		c, err2 := a.Contacts(t.Context())
 		q, err3 := a.Queue(t.Context())
 		out, err4 := json.Marshal([]any{s, c, q})
-		if err := errors.Join(err1, err2, err3, err4); err != nil || strings.Contains(string(out), "sesame") || strings.Contains(string(out), "house") {
+		if err := errors.Join(err1, err2, err3, err4); err != nil || strings.Contains(string(out), "q0z9s3cr3t") || strings.Contains(string(out), "house") {
 			t.Fatalf("%s %v", out, err)
 		}
 	}

@@ -83,7 +83,7 @@ func busTopic(at parley.Address) (topic string, err error) {
 	if err != nil || u.Scheme != "bus" || u.Path == "" {
 		return "", fmt.Errorf("not a topic: %w", parley.ErrRefused)
 	}
-	if p, _ := u.User.Password(); u.Host == "locked" && (u.User.Username() != "user" || p != "sesame") {
+	if p, _ := u.User.Password(); u.Host == "locked" && (u.User.Username() != "user" || p != "q0z9s3cr3t") {
 		return "", fmt.Errorf("wrong user or password: %w", parley.ErrDenied)
 	}
 	return u.Host + u.Path, nil

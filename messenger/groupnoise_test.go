@@ -179,7 +179,7 @@ func TestGroupLogin(t *testing.T) {
 		}
 		// At a broker that is away it waits, and goes on by itself.
 		b.setDown(true)
-		o.Address = "bus://user:sesame@locked/lamps"
+		o.Address = "bus://user:q0z9s3cr3t@locked/lamps"
 		c, err := alice.m.AddConversation(ctx, o)
 		if err != nil || c.State != connecting {
 			t.Fatal(c, err)
@@ -189,11 +189,11 @@ func TestGroupLogin(t *testing.T) {
 			s, err1 := alice.m.Status(ctx)
 			q, err2 := alice.m.Queue(ctx)
 			out, err3 := json.Marshal([]any{s, q, alice.contact("lamps")})
-			if err := errors.Join(err1, err2, err3); err != nil || strings.Contains(string(out), "sesame") || strings.Contains(string(out), "user") {
+			if err := errors.Join(err1, err2, err3); err != nil || strings.Contains(string(out), "q0z9s3cr3t") || strings.Contains(string(out), "user") {
 				t.Fatalf("%s %v", out, err)
 			}
 			var n int
-			err = alice.p.DB().QueryRow("SELECT count(*) FROM paths WHERE address || relay || why LIKE '%sesame%'").Scan(&n)
+			err = alice.p.DB().QueryRow("SELECT count(*) FROM paths WHERE address || relay || why LIKE '%q0z9s3cr3t%'").Scan(&n)
 			if err != nil || n > 0 {
 				t.Fatal(n, err)
 			}
