@@ -93,22 +93,8 @@ func (m *Messenger) notClaimed(ctx context.Context, p path, cause error) error {
 // claimNow does the same while the user waits.
 func (m *Messenger) claimNow(ctx context.Context, id int64) error {
 	key := lineKey(id)
-	for {
-		m.mu.Lock()
-		other := m.busy[key]
-		m.mu.Unlock()
-		if other == nil {
-			break
-		}
-		select { // the loop was faster
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-other.ended:
-			return nil
-		}
-	}
 	result := make(chan error, 1)
-	m.send(key, func(within context.Context, _ *errand) {
+	attempt := func(within context.Context, _ *errand) {
 		within, cancel := context.WithCancel(within)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
@@ -119,7 +105,16 @@ func (m *Messenger) claimNow(ctx context.Context, id int64) error {
 			m.rested(key)
 		}
 		result <- err
-	})
+	}
+	// The loop may have been faster. How it fared only a try of our own can tell; it
+	// finds nothing to do if all went well.
+	for other := m.send(key, attempt); other != nil; other = m.send(key, attempt) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-other.ended:
+		}
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

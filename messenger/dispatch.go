@@ -51,12 +51,13 @@ func (m *Messenger) due(key string, at time.Time) time.Time {
 	return at
 }
 
-// send runs do in a goroutine of its own, unless one with that key is under way.
-func (m *Messenger) send(key string, do func(ctx context.Context, e *errand)) {
+// send runs do in a goroutine of its own and returns nil, unless one with that key
+// is under way: that one is returned.
+func (m *Messenger) send(key string, do func(ctx context.Context, e *errand)) *errand {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.busy[key] != nil || m.ctx.Err() != nil {
-		return
+		return m.busy[key]
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
 	e := &errand{cancel: cancel, ended: make(chan struct{})}
@@ -70,6 +71,7 @@ func (m *Messenger) send(key string, do func(ctx context.Context, e *errand)) {
 		close(e.ended)
 		m.poke(workSend | workJobs)
 	})
+	return nil
 }
 
 // rested ends the rest of a path or line; tire starts or prolongs it.
