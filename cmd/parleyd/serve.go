@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"parley/server"
@@ -48,11 +48,10 @@ func (s *serveCmd) Run(out io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range relay.Addresses() {
-		if _, err := fmt.Fprintln(out, a); err != nil {
-			relay.Shutdown(context.Background())
-			return err
-		}
+	// In one piece: who waits for the first address may look for the second, too.
+	if _, err := io.WriteString(out, strings.Join(relay.Addresses(), "\n")+"\n"); err != nil {
+		relay.Shutdown(context.Background())
+		return err
 	}
 	select {
 	case <-ctx.Done():
