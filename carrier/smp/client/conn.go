@@ -175,11 +175,16 @@ func (c *Conn) Start(id smp.ID, raw []byte, done func(Reply, error)) error {
 	return nil
 }
 
-// busy reports whether replies are missing.
+// busy reports whether replies are missing that somebody waits for: a probe of ours
+// does not make the connection one in use.
 func (c *Conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.waiting > 0
+	n := c.waiting
+	if c.probing {
+		n--
+	}
+	return n > 0
 }
 
 // write sends what has come together since the last time, many in a block.
