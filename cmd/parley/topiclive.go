@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley/carrier/mqtt"
@@ -175,10 +176,41 @@ func (s *topicSelf) mode(hexed bool) (stringphone.Mode, error) {
 	return stringphone.Plain, nil
 }
 
-// adjust carries what the command line says over to a state that is there.
+// adjust carries what the command line says over to a state that is there, and
+// refuses what cannot be changed any more.
 func (s *topicSelf) adjust(h *here, session *live.Session) error {
 	if h.made {
 		return nil
+	}
+	st, err := session.Status()
+	if err != nil {
+		return err
+	}
+	another := func(what string) error {
+		return usage("the topic's state %s %s: give another --state, or leave that out", h.file.Path(), what)
+	}
+	if s.Mode != "auto" {
+		if mode, err := s.mode(h.at.Hex); err != nil {
+			return err
+		} else if mode != st.Mode {
+			return another("is " + st.Mode.String())
+		}
+	}
+	if h.at.Hex && st.Joined && st.Mode != stringphone.Plain {
+		return another("is " + st.Mode.String() + ", and --hex speaks with devices that know plain topics only")
+	}
+	if s.ManualType && !st.Manual {
+		return another("has the library's message type")
+	}
+	if s.Topic != "" && !st.HasKey {
+		return another("was made without a topic key")
+	}
+	pins, err := publicKeys("--pin", s.Pin)
+	if err != nil {
+		return err
+	}
+	if err := session.AnsweredBy(pins, s.AcceptUnsigned); err != nil {
+		return err
 	}
 	keys, err := publicKeys("--trust", s.Trust)
 	if err != nil {
@@ -198,12 +230,8 @@ func (s *topicSelf) adjust(h *here, session *live.Session) error {
 		if err != nil {
 			return err
 		}
-		st, err := session.Status()
-		if err != nil {
-			return err
-		}
 		if !bytes.Equal(signer.PublicKey(), st.Key) {
-			return usage("the topic's state %s belongs to another identity (%s): give another --state, or leave --identity out", h.file.Path(), st.ID)
+			return another("belongs to another identity (" + st.ID.String() + ")")
 		}
 	}
 	return nil
@@ -214,14 +242,18 @@ func (s *topicSelf) adjust(h *here, session *live.Session) error {
 func (h *here) channel(id stringphone.ID, purpose string, tell func(connected bool, err error)) *channel {
 	sum := sha256.Sum256([]byte(id.String() + "\x00" + h.at.Name + "\x00" + purpose))
 	version := map[string]int{"3.1.1": mqtt.V311, "5": mqtt.V5}[h.at.Version]
-	return &channel{
-		topic: h.at.Name, qos: byte(h.at.QoS), heard: make(chan struct{}, 1),
-		o: mqttclient.Options{
-			Broker: h.broker, TLS: h.tls, Version: version, Start: mqttclient.Retry,
-			ClientID: "parley" + hex.EncodeToString(sum[:8]), OnState: tell,
-			MaxPacket: 64 << 20,
+	c := &channel{topic: h.at.Name, qos: byte(h.at.QoS), heard: make(chan struct{}, 1)}
+	c.o = mqttclient.Options{
+		Broker: h.broker, TLS: h.tls, Version: version, Start: mqttclient.Retry,
+		ClientID: "parley" + hex.EncodeToString(sum[:8]), OnState: tell,
+		OnSession: func(present bool) {
+			if !present {
+				c.anew.Store(true)
+			}
 		},
+		MaxPacket: 64 << 20,
 	}
+	return c
 }
 
 // channel is a topic at a broker, as package live wants it.
@@ -230,6 +262,8 @@ type channel struct {
 	qos   byte
 	o     mqttclient.Options
 	heard chan struct{} // one token: something has come
+	count atomic.Int64  // what has come
+	anew  atomic.Bool   // the broker did not know the session
 
 	mu   sync.Mutex
 	conn *mqttclient.Conn
@@ -255,6 +289,7 @@ func (c *channel) Publish(ctx context.Context, payload []byte, retain bool) erro
 func (c *channel) Receive(ctx context.Context, take func(payload []byte, retained bool) error) error {
 	failed := make(chan error, 1)
 	err := c.conn.Subscribe(ctx, c.topic, c.qos, func(m mqttclient.Message) error {
+		c.count.Add(1)
 		err := take(m.Payload, m.Retain)
 		if err != nil {
 			select {
@@ -292,22 +327,34 @@ func (c *channel) close() {
 	_ = conn.Close(ctx) // what was not acknowledged comes again
 }
 
-// quiet returns when nothing has come for a while, at most after limit.
-func (c *channel) quiet(ctx context.Context, pause, limit time.Duration) {
-	end := time.NewTimer(limit)
+// What is waited for before something is sealed: silence for a while after we have
+// subscribed, within a limit.
+const (
+	quietPause = 200 * time.Millisecond
+	quietLimit = 30 * time.Second
+	// crowd is how many messages a broker keeps for a session at least, before it
+	// throws some away without a word: Mosquitto 1,000, as it comes.
+	crowd = 500
+)
+
+// quiet waits until nothing has come for a while, and reports whether there was so
+// much that a broker may have thrown some away, or so much that it does not end.
+func (c *channel) quiet(ctx context.Context) (crowded bool) {
+	end := time.NewTimer(quietLimit)
 	defer end.Stop()
 	for {
-		idle := time.NewTimer(pause)
+		idle := time.NewTimer(quietPause)
 		select {
 		case <-c.heard:
 			idle.Stop()
 			continue
 		case <-idle.C:
+			return c.count.Load() >= crowd
 		case <-end.C:
 		case <-ctx.Done():
 		}
 		idle.Stop()
-		return
+		return true
 	}
 }
 

@@ -74,7 +74,7 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 	if c.Timeout > 0 && !st.Joined {
 		defer time.AfterFunc(c.Timeout, func() { cancel(errQueued) }).Stop()
 	}
-	if err := t.prepare(ctx, st.ID); err != nil {
+	if err := t.prepare(ctx, st.ID, "listen", "talk"); err != nil {
 		return err
 	}
 	err = t.session.Run(ctx)
@@ -96,21 +96,26 @@ func (c *topicJoinCmd) Run(ctx context.Context, a *app) error {
 
 var errJoined = errors.New("joined")
 
-// prepare lets the broker keep messages from now on for the sub that comes later:
-// it makes sub's session and acknowledges nothing in it. While a sub runs, there
-// is nothing to prepare, and taking its session over would disturb it.
-func (t *taking) prepare(ctx context.Context, id stringphone.ID) error {
+// prepare lets the broker keep messages from now on for other commands that come
+// later: it makes their sessions and acknowledges nothing in them. While one of those
+// runs there is nothing to prepare, and taking its session over would disturb it.
+func (t *taking) prepare(ctx context.Context, id stringphone.ID, purposes ...string) error {
 	if !t.h.made {
 		return nil
 	}
-	c := t.h.channel(id, "listen", nil)
-	if err := c.dial(ctx); err != nil {
-		return err
-	}
-	defer c.close()
-	err := c.conn.Subscribe(ctx, c.topic, c.qos, func(mqttclient.Message) error { return errLater })
-	if err != nil {
-		return fmt.Errorf("the topic %s: %w", c.topic, err)
+	for _, purpose := range purposes {
+		c := t.h.channel(id, purpose, nil)
+		if err := c.dial(ctx); err != nil {
+			return err
+		}
+		err := c.conn.Subscribe(ctx, c.topic, c.qos, func(mqttclient.Message) error { return errLater })
+		c.close()
+		if err != nil {
+			return fmt.Errorf("the topic %s: %w", c.topic, err)
+		}
+		if _, err := t.session.Subscribed(purpose); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -142,7 +147,18 @@ type taking struct {
 	mu    sync.Mutex
 	lost  bool
 	asked sync.Mutex // one question at a time
+
+	unsure bool
+	asks   sync.Once
+
+	waiting int // questions
+	told    int // who asks, and cannot be decided about here
 }
+
+// mostQuestions is how many people may wait for an answer at the terminal, and how
+// many are told about where nobody can answer: a flood of strangers is no reason
+// to show nothing else.
+const mostQuestions = 16
 
 func (t *taking) admission(c *admission) error {
 	keys, err := publicKeys("--allow", c.Allow)
@@ -167,6 +183,7 @@ func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose
 	if purpose != "talk" {
 		o.Admit, o.Trust = t.admit, t.trust
 	}
+	o.Rejoin = purpose == "join"
 	probe, err := live.New(o)
 	if err != nil {
 		return err
@@ -194,9 +211,21 @@ func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose
 		return err
 	}
 	o.Channel = t.channel
-	if !st.Joined {
+	before := true
+	if purpose != "join" { // whose session nobody reads later
+		if before, err = probe.Subscribed(purpose); err != nil {
+			return err
+		}
+	}
+	o.Settle = func(ctx context.Context) bool {
+		lost := t.channel.anew.Load() && before || !before && !t.h.made
+		crowded := t.channel.quiet(ctx)
+		return purpose != "join" && (lost || crowded)
+	}
+	if !st.Joined || purpose == "talk" {
 		o.Joined = t.joined
 	}
+	o.Unsure = t.unsure
 	if t.pair > 0 {
 		t.until = time.Now().Add(t.pair)
 	}
@@ -256,7 +285,10 @@ func (t *taking) admit(ctx context.Context, r live.Request) live.Verdict {
 // trust decides about somebody who offers us the topic key.
 func (t *taking) trust(ctx context.Context, r live.Answer) live.Verdict {
 	switch {
-	case len(t.pins) > 0: // the Member refuses all others
+	case len(t.pins) > 0 && (!t.pins[r.ID] || !r.Signed):
+		t.a.note("%s offers the topic key, and is not the pinned one.", short(r.ID))
+		return live.No
+	case len(t.pins) > 0:
 		return live.Yes
 	case t.allow[r.ID] && r.Signed, time.Now().Before(t.until):
 		return live.Yes
@@ -270,6 +302,18 @@ func (t *taking) trust(ctx context.Context, r live.Answer) live.Verdict {
 
 func (t *taking) question(ctx context.Context, text string) live.Verdict {
 	if !t.a.inTTY && os.Getenv("PARLEY_ASK") == "" {
+		return live.Later
+	}
+	t.mu.Lock()
+	t.waiting++
+	crowd := t.waiting > mostQuestions
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		t.waiting--
+		t.mu.Unlock()
+	}()
+	if crowd {
 		return live.Later
 	}
 	t.asked.Lock()
@@ -290,6 +334,19 @@ func (t *taking) fingerprint(key []byte) string { return words13(key) }
 // note tells what happens beside messages.
 func (t *taking) note(n live.Note) {
 	who := short(n.ID)
+	switch n.Kind {
+	case live.NoteRequest, live.NoteAnswer:
+		t.mu.Lock()
+		t.told++
+		told := t.told
+		t.mu.Unlock()
+		if told == mostQuestions {
+			t.a.note("More ask, and are not told about one by one: parley topic members lists them.")
+		}
+		if told >= mostQuestions {
+			return
+		}
+	}
 	switch n.Kind {
 	case live.NoteRequest:
 		t.a.note("%s asks for the topic key (fingerprint: %s). To let it in: --allow %s", who, t.fingerprint(n.Key), keyLine(n.Key))

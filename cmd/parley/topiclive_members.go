@@ -109,7 +109,7 @@ func (c *topicRemoveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer h.close()
-	return h.talk(ctx, c.Hex, nil, c.Timeout, false, func(s *live.Session, flush func() error) error {
+	return h.talk(ctx, talking{hexed: c.Hex, patience: c.Timeout}, func(s *live.Session, flush func() error) error {
 		st, err := s.Status()
 		if err != nil {
 			return err
@@ -153,7 +153,7 @@ func (c *topicRotateCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer h.close()
-	return h.talk(ctx, c.Hex, nil, c.Timeout, false, func(s *live.Session, flush func() error) error {
+	return h.talk(ctx, talking{hexed: c.Hex, patience: c.Timeout}, func(s *live.Session, flush func() error) error {
 		err := s.Rotate()
 		if errors.Is(err, stringphone.ErrMode) {
 			return &kindError{errNoTopic, errors.New("a plain topic has one key for ever: make a new topic, headed or forward-secret, to change keys")}

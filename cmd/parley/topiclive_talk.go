@@ -116,15 +116,9 @@ type topicPubCmd struct {
 	Text    []string      `arg:"" optional:"" help:"The text; without it standard input is read."`
 	Lines   bool          `help:"Each line of standard input is a message."`
 	Retain  bool          `help:"The broker keeps it for those who come later; when the topic gets a new key, it is said again."`
+	Unsure  bool          `help:"Say it also when a new topic key may have been missed and nobody answers: who was removed may then read it."`
 	Timeout time.Duration `default:"1m" help:"How long to wait for the broker; what it has not taken by then goes out next time (exit code 9)."`
 }
-
-// How long pub waits for what the broker has kept for us, so that nothing is sealed
-// with a key that was replaced while we were away.
-const (
-	quietPause = 200 * time.Millisecond
-	quietLimit = 5 * time.Second
-)
 
 func (c *topicPubCmd) Run(ctx context.Context, a *app) error {
 	self := &c.topicSelf
@@ -139,7 +133,7 @@ func (c *topicPubCmd) Run(ctx context.Context, a *app) error {
 	if c.Lines && len(c.Text) > 0 {
 		return usage("--lines reads standard input: leave the text out")
 	}
-	return h.talk(ctx, c.Hex, &c.topicSelf, c.Timeout, true, func(s *live.Session, flush func() error) error {
+	return h.talk(ctx, talking{hexed: c.Hex, self: &c.topicSelf, patience: c.Timeout, later: true, unsure: c.Unsure}, func(s *live.Session, flush func() error) error {
 		switch {
 		case len(c.Text) > 0:
 			return sayAll(s, flush, []byte(strings.Join(c.Text, " ")), c.Retain)
@@ -178,14 +172,21 @@ func sayAll(s *live.Session, flush func() error, body []byte, retain bool) error
 // and sees it off. Messages are left to a process that shows them. When the broker
 // cannot be reached, later says whether do may still say something, to go out next
 // time.
-func (h *here) talk(ctx context.Context, hexed bool, self *topicSelf, patience time.Duration, later bool, do func(s *live.Session, flush func() error) error) error {
-	t := &taking{a: h.a, h: h}
-	dialling, cancel := context.WithTimeout(ctx, patience)
+func (h *here) talk(ctx context.Context, how talking, do func(s *live.Session, flush func() error) error) error {
+	t := &taking{a: h.a, h: h, unsure: how.unsure}
+	key := make(chan struct{}, 1)
+	t.joined = func() {
+		select {
+		case key <- struct{}{}:
+		default:
+		}
+	}
+	dialling, cancel := context.WithTimeout(ctx, how.patience)
 	defer cancel()
-	err := t.start(dialling, hexed, self, "talk", nil, false)
+	err := t.start(dialling, how.hexed, how.self, "talk", nil, false)
 	defer t.end()
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		if !later {
+		if !how.later {
 			return fmt.Errorf("%w: the broker cannot be reached, and nothing was changed: %w", errQueued, err)
 		}
 		if err := do(t.session, func() error { return nil }); err != nil {
@@ -200,25 +201,49 @@ func (h *here) talk(ctx context.Context, hexed bool, self *topicSelf, patience t
 	if err != nil {
 		return err
 	}
-	if !st.Joined {
+	if !st.HasKey {
 		return live.ErrNotJoined
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- t.session.Run(running) }()
-	t.channel.quiet(ctx, quietPause, quietLimit)
-	err = do(t.session, func() error {
-		limited, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		err := t.session.Flush(limited)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: the broker has not taken it: it goes out next time: %w", errQueued, err)
-		}
-		return err
-	})
+	limited, cancel := context.WithTimeout(ctx, how.patience)
+	defer cancel()
+	if err = t.session.Settled(limited); err == nil {
+		err = do(t.session, func() error { return t.flush(limited, key) })
+	}
 	stop()
 	if runErr := <-ended; err == nil && !errors.Is(runErr, context.Canceled) {
 		err = runErr
 	}
 	return err
+}
+
+// talking says how to say something.
+type talking struct {
+	hexed    bool
+	self     *topicSelf
+	patience time.Duration
+	later    bool // it may wait for the next time
+	unsure   bool
+}
+
+// flush sees off what was said, and waits for a newer key if there is one.
+func (t *taking) flush(ctx context.Context, key <-chan struct{}) error {
+	for {
+		err := t.session.Flush(ctx)
+		if errors.Is(err, live.ErrWaits) {
+			t.asks.Do(func() { t.a.note("A new topic key may have been missed: asking the members for the present one.") })
+			select {
+			case <-key:
+				continue
+			case <-ctx.Done():
+				return fmt.Errorf("%w: a new topic key may have been missed, and no member has told the present one: it goes out when one does (or with --unsure)", errQueued)
+			}
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: the broker has not taken it: it goes out next time: %w", errQueued, err)
+		}
+		return err
+	}
 }

@@ -1,8 +1,11 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +64,7 @@ func (s *Session) overheard(m *member, packet []byte) {
 		return
 	}
 	key := askPart + stringphone.ID(to).String()
-	intro := m.b.Get(key)
+	intro := m.waiting(key)
 	if intro == nil {
 		return
 	}
@@ -69,12 +72,10 @@ func (s *Session) overheard(m *member, packet []byte) {
 	if err != nil {
 		return
 	}
-	for _, p := range m.Members() {
-		if !p.Self && p.ID == stringphone.IDOf(by) {
-			m.b.Delete(key)
-			s.answer(intro)
-			m.then(func() { s.again(key) })
-		}
+	if m.isMember(stringphone.IDOf(by)) {
+		m.b.Delete(key)
+		s.answer(intro)
+		m.then(func() { s.again(key) })
 	}
 }
 
@@ -150,8 +151,8 @@ func (s *Session) undecided() (packet []byte, where string, err error) {
 		packet, where = nil, ""
 		for _, part := range []string{offerPart, askPart} {
 			for k, v := range m.b.Scan(part) {
-				if packet == nil && s.once(k) {
-					packet, where = v, part
+				if packet == nil && len(v) > waitHead && s.once(k) {
+					packet, where = v[waitHead:], part
 				}
 			}
 			if packet != nil {
@@ -176,8 +177,9 @@ func (s *Session) decideRequest(ctx context.Context, packet []byte) error {
 	}
 	switch verdict {
 	case Yes:
-		// A moment by lot, so that not all members answer at once.
-		timer := time.NewTimer(time.Duration(s.o.Jitter() * float64(answerSpread)))
+		// A moment, in which what shows that it has its answer may come; and by lot, so
+		// that not all members answer at once.
+		timer := time.NewTimer(answerLeast + time.Duration(s.o.Jitter()*float64(answerSpread)))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -186,9 +188,12 @@ func (s *Session) decideRequest(ctx context.Context, packet []byte) error {
 		}
 		s.again(where) // who is removed later may ask once more
 		return s.tx(func(m *member) error {
-			newest := m.b.Get(where)
-			if newest == nil {
-				return nil // somebody else has answered
+			newest := m.waiting(where)
+			switch {
+			case newest == nil && s.justAnswered(packet):
+				return nil // by somebody else
+			case newest == nil: // a flood has pushed it out
+				newest = packet
 			}
 			m.b.Delete(where)
 			return s.admit(m, newest, r)
@@ -206,16 +211,17 @@ func (s *Session) decideRequest(ctx context.Context, packet []byte) error {
 	return nil
 }
 
-// answerSpread is within which time members answer.
-const answerSpread = 1500 * time.Millisecond
+// Members answer after answerLeast, within answerSpread.
+const (
+	answerLeast  = 300 * time.Millisecond
+	answerSpread = 1500 * time.Millisecond
+)
 
 // verdict decides about a request: who is a member is answered.
 func (s *Session) verdict(ctx context.Context, r Request) (v Verdict, err error) {
 	err = s.tx(func(m *member) error {
-		for _, p := range m.Members() {
-			if p.ID == r.ID && !p.Self {
-				v = Yes
-			}
+		if m.isMember(r.ID) {
+			v = Yes
 		}
 		return nil
 	})
@@ -233,7 +239,19 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 	}
 	a := Answer{ID: stringphone.IDOf(key), Key: key, Signed: entry[0] == 1}
 	verdict := Later
-	if s.o.Trust != nil {
+	err = s.tx(func(m *member) error {
+		if a.Signed && m.HasKey() && !m.Removed() && m.isMember(a.ID) {
+			verdict = Yes // we are in, and lack a newer key: a member may give it
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if verdict == Yes {
+		return s.takeNewest(ctx)
+	}
+	if verdict != Yes && s.o.Trust != nil {
 		verdict = s.o.Trust(ctx, a)
 	}
 	switch verdict {
@@ -246,6 +264,13 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 				return nil
 			}
 			m.b.Delete(lacksKey)
+			if !a.Signed {
+				// Whoever decided has seen this key, or said that the first one will do. If it
+				// is somebody else's, we hear nobody: its owner has another topic key.
+				if err := m.Trust(a.Key); err != nil && !errors.Is(err, stringphone.ErrMalformed) {
+					return err
+				}
+			}
 			for k := range m.b.Scan(offerPart) { // the others come too late
 				m.b.Delete(k)
 			}
@@ -259,11 +284,55 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 	return nil
 }
 
+// gather is how long members' answers are waited for after the first, when we ask
+// for the present key: one who missed the last change answers too.
+const gather = answerLeast + answerSpread + time.Second
+
+// takeNewest takes the topic key of the latest epoch that members offer.
+func (s *Session) takeNewest(ctx context.Context) error {
+	timer := time.NewTimer(gather)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil
+	}
+	return s.tx(func(m *member) error {
+		type offer struct {
+			key    string
+			packet []byte
+		}
+		var all []offer
+		for k, v := range m.b.Scan(offerPart) {
+			s.again(k)
+			m.b.Delete(k)
+			if len(v) > waitHead+1 && v[waitHead] == 1 {
+				all = append(all, offer{key: k, packet: v[waitHead+1:]})
+			}
+		}
+		slices.SortStableFunc(all, func(a, b offer) int {
+			return cmp.Compare(stringphone.ReplyEpoch(b.packet), stringphone.ReplyEpoch(a.packet))
+		})
+		for _, o := range all {
+			key, err := stringphone.Message(o.packet).SenderKey()
+			if err != nil || m.ready() || !m.isMember(stringphone.IDOf(key)) {
+				continue
+			}
+			if err := m.Accept(s.o.Now(), o.packet); err == nil {
+				m.b.Delete(lacksKey)
+				m.lacks = false
+				m.then(func() { s.o.Note(Note{Kind: NoteJoined, ID: stringphone.IDOf(key), Key: key}) })
+			}
+		}
+		return s.unpark(m)
+	})
+}
+
 // forget removes what was decided about, unless a newer one has come meanwhile.
 func (s *Session) forget(where string, packet []byte) error {
 	return s.tx(func(m *member) error {
 		for k, v := range m.b.Scan(where) {
-			if string(v) == string(packet) {
+			if len(v) > waitHead && string(v[waitHead:]) == string(packet) {
 				m.b.Delete(k)
 			}
 		}

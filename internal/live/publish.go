@@ -2,10 +2,16 @@ package live
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
+	"fmt"
 
 	"parley/secure/stringphone"
 )
+
+// ErrWaits means that what is in the outbox cannot go out before we have a newer
+// topic key, or are let in again.
+var ErrWaits = errors.New("it waits for the topic's present key")
 
 // ErrNotJoined means that there is no topic key yet.
 var ErrNotJoined = errors.New("the topic key is not known yet: join the topic first")
@@ -54,9 +60,45 @@ func (s *Session) Trust(key []byte) error {
 	})
 }
 
+// Subscribed notes that the channel keeps messages for that purpose from now on,
+// and reports whether it did before.
+func (s *Session) Subscribed(purpose string) (before bool, err error) {
+	err = s.tx(func(m *member) error {
+		before = m.b.Get(keptPart+purpose) != nil
+		if !before {
+			m.b.Put(keptPart+purpose, []byte{})
+		}
+		return nil
+	})
+	return before, err
+}
+
+// AnsweredBy says whose answers to our introduction are taken from now on (none:
+// those of anybody who signs), and whether unsigned ones are.
+func (s *Session) AnsweredBy(pins []ed25519.PublicKey, unsigned bool) error {
+	return s.tx(func(m *member) error {
+		if len(pins) > 0 {
+			if err := m.SetPins(pins); err != nil {
+				return err
+			}
+		}
+		return m.SetAcceptUnsigned(unsigned)
+	})
+}
+
 // Rotate gives the topic a new key.
 func (s *Session) Rotate() error {
 	return s.tx(func(m *member) error { return m.Rotate(s.o.Now()) })
+}
+
+// Settled waits until Options.Settle has done its work in Run.
+func (s *Session) Settled(ctx context.Context) error {
+	select {
+	case <-s.settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Status is what a member knows of itself and the others.
@@ -64,7 +106,9 @@ type Status struct {
 	ID      stringphone.ID
 	Key     []byte
 	Mode    stringphone.Mode
-	Joined  bool
+	Manual  bool // the manual's message type
+	HasKey  bool
+	Joined  bool // it has the present topic key, as far as it knows
 	Removed bool
 	Epoch   uint32
 	Members []stringphone.Participant
@@ -76,14 +120,14 @@ type Status struct {
 func (s *Session) Status() (st Status, err error) {
 	err = s.tx(func(m *member) error {
 		st = Status{
-			ID: m.ID(), Key: m.PublicKey(), Mode: m.Mode(), Joined: m.ready(), Removed: m.Removed(),
+			ID: m.ID(), Key: m.PublicKey(), Mode: m.Mode(), Manual: m.ManualType(), HasKey: m.HasKey(), Joined: m.ready(), Removed: m.Removed(),
 			Epoch: m.Epoch(), Members: m.Members(),
 		}
 		for range m.b.Scan(outPart) {
 			st.Outbox++
 		}
-		for _, v := range m.b.Scan(askPart) {
-			if key, err := stringphone.VerifyIntro(v); err == nil {
+		for k := range m.b.Scan(askPart) {
+			if key, err := stringphone.VerifyIntro(m.waiting(k)); err == nil {
 				st.Asking = append(st.Asking, Request{stringphone.IDOf(key), key})
 			}
 		}
@@ -95,22 +139,29 @@ func (s *Session) Status() (st Status, err error) {
 // Flush publishes what is in the outbox, oldest first, and removes what the
 // channel has taken.
 func (s *Session) Flush(ctx context.Context) error {
+	if err := s.Settled(ctx); err != nil {
+		return err
+	}
 	s.flushing.Lock() // or each entry would go out as often as this is called
 	defer s.flushing.Unlock()
 	for done := ""; ; {
 		var e entry
+		var waits error
 		err := s.tx(func(m *member) (err error) {
 			if done != "" {
 				m.b.Delete(done)
 			}
 			done, e, err = s.oldest(m)
+			if errors.Is(err, ErrWaits) {
+				waits, err = err, nil // what has gone out is done all the same
+			}
 			return err
 		})
 		if err != nil {
 			return stateError{err}
 		}
 		if done == "" {
-			return nil
+			return waits
 		}
 		if err := s.o.Channel.Publish(ctx, s.payload(e.body), e.retain); err != nil {
 			return err
@@ -127,13 +178,28 @@ func (s *Session) oldest(m *member) (string, entry, error) {
 		if key == "" || e.sealed {
 			return key, e, nil
 		}
+		if m.HasKey() && m.b.Get(lacksKey) != nil && !s.o.Unsure {
+			return "", e, ErrWaits
+		}
 		packet, err := m.Seal(s.o.Now(), newID(), e.body)
+		if isAny(err, stringphone.ErrEpoch, stringphone.ErrRemoved, stringphone.ErrMissingTopicKey) {
+			return "", e, fmt.Errorf("%w: %w", ErrWaits, err)
+		}
 		if err != nil {
 			return "", e, err
 		}
 		m.b.Delete(key)
 		m.out(packet, e.retain, true)
 	}
+}
+
+func isAny(err error, kinds ...error) bool {
+	for _, k := range kinds {
+		if errors.Is(err, k) {
+			return true
+		}
+	}
+	return false
 }
 
 // An entry of the outbox is a packet, or a text that is not sealed yet.

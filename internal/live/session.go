@@ -62,6 +62,14 @@ type Options struct {
 	Hex     bool // payloads in hex, as the original's MQTT example writes them
 	// Retained shows what the channel had stored also when it was shown before.
 	Retained bool
+	// Settle returns when what the channel has kept for us was taken in, so that
+	// nothing is sealed under a key that was replaced while we were away, and reports
+	// whether something may have been missed. Nil: there is nothing to wait for.
+	Settle func(context.Context) (missed bool)
+	// Unsure seals texts also when a newer key may have been missed.
+	Unsure bool
+	// Rejoin asks to be let in again although we were removed.
+	Rejoin bool
 	// Announce introduces us once at the start although we have the topic key, so
 	// that the original's devices learn ours.
 	Announce bool
@@ -121,6 +129,7 @@ type Session struct {
 	joined  bool
 	lates   map[stringphone.ID]int
 	answers map[string]time.Time // introductions that were answered just now
+	settled chan struct{}        // closed when texts may be sealed
 	decided chan struct{}        // one token: the state has something to decide
 	leave   chan struct{}        // one token: the outbox has something
 	key     chan struct{}        // one token: whether we have the topic key may have changed
@@ -145,9 +154,35 @@ func New(o Options) (*Session, error) {
 	}
 	s := &Session{
 		o: o, noted: map[string]bool{}, answers: map[string]time.Time{}, lates: map[stringphone.ID]int{},
-		decided: make(chan struct{}, 1), leave: make(chan struct{}, 1), key: make(chan struct{}, 1),
+		settled: make(chan struct{}), decided: make(chan struct{}, 1), leave: make(chan struct{}, 1), key: make(chan struct{}, 1),
+	}
+	if o.Settle == nil {
+		close(s.settled)
 	}
 	return s, s.tx(func(*member) error { return nil })
+}
+
+// settle waits for what was kept for us. If something may have been missed, a new
+// key may have been: we ask a member for the present one before we seal anything.
+func (s *Session) settle(ctx context.Context) error {
+	if s.o.Settle == nil {
+		return nil
+	}
+	missed := s.o.Settle(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if missed {
+		err := s.tx(func(m *member) error {
+			m.lacks = m.HasKey() && m.Mode() != stringphone.Plain && len(m.Members()) > 1
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	close(s.settled)
+	return nil
 }
 
 // backoff is the pause before the next introduction: 1 s, doubling to 30 s, the
@@ -170,7 +205,7 @@ func (s *Session) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, work := range []func(context.Context) error{s.introduce, s.decide, s.carry} {
+	for _, work := range []func(context.Context) error{s.settle, s.introduce, s.decide, s.carry} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				cancel(err)
@@ -230,7 +265,7 @@ func (s *Session) introduce(ctx context.Context) error {
 	for try := 0; ; {
 		var packet []byte
 		err := s.tx(func(m *member) (err error) {
-			if m.ready() && !announce || m.Removed() {
+			if m.ready() && !announce || m.Removed() && !s.o.Rejoin {
 				return nil
 			}
 			packet, err = m.Introduce(s.o.Now())
@@ -282,6 +317,9 @@ func (s *Session) carry(ctx context.Context) error {
 		}
 		if errors.As(err, new(stateError)) {
 			return err
+		}
+		if errors.Is(err, ErrWaits) {
+			continue // until there is a key
 		}
 		s.o.Note(Note{Kind: NoteTrouble, Err: err})
 		timer := time.NewTimer(s.o.Backoff(try, s.o.Jitter()))

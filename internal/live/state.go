@@ -14,9 +14,10 @@ import (
 const (
 	memberPart = "m/" // the Member's
 	outPart    = "o/" // outbox: number in hex → flag byte and packet, or text to be sealed
-	askPart    = "a/" // ID in hex → introduction that waits for a decision
-	offerPart  = "f/" // ID in hex → reply that waits for a decision
+	askPart    = "a/" // ID in hex → number, introduction that waits for a decision
+	offerPart  = "f/" // ID in hex → number, whether it is signed, reply that waits for a decision
 	parkPart   = "p/" // number in hex → packet that could not be opened yet
+	keptPart   = "s/" // purpose → there: the channel keeps messages for it
 	numberKey  = "n"  // the last number given
 	lastKey    = "l"  // the newest message shown: digest and message
 	mineKey    = "r"  // the newest text of ours that the channel is to retain
@@ -56,7 +57,7 @@ type member struct {
 	b      parley.Bucket
 	after  []func() // run once it is committed
 	lacks  bool     // a member writes under a key that we lack
-	posted bool     // something is in the outbox that was not
+	posted bool     // something can go out that could not
 }
 
 // tx runs do in one commit.
@@ -83,6 +84,7 @@ func (s *Session) tx(do func(*member) error) error {
 		}
 		if had != m.ready() || epoch != m.Epoch() {
 			m.then(func() { poke(s.key) })
+			m.posted = true // what had no key to go under may have one now
 			if err := s.renew(&m, epoch); err != nil {
 				return err
 			}
@@ -103,7 +105,19 @@ func (s *Session) tx(do func(*member) error) error {
 	return nil
 }
 
-func (m *member) ready() bool { return m.HasKey() && m.b.Get(lacksKey) == nil }
+func (m *member) ready() bool {
+	return m.HasKey() && m.b.Get(lacksKey) == nil && !m.Removed()
+}
+
+// isMember reports whether that is another member whom we trust.
+func (m *member) isMember(id stringphone.ID) bool {
+	for _, p := range m.Members() {
+		if p.ID == id && !p.Self && p.Trusted {
+			return true
+		}
+	}
+	return false
+}
 
 func (m *member) then(f func()) { m.after = append(m.after, f) }
 
@@ -144,16 +158,33 @@ func (m *member) number() string {
 	return hex.EncodeToString(b)
 }
 
-// wait keeps a request or an answer until somebody decides, the newest of each ID,
-// and the oldest IDs within a bound.
+// wait keeps a request or an answer until somebody decides: the newest of each ID,
+// and the newest IDs within a bound, so that a flood of strangers keeps nobody out
+// who asks after it.
 func (m *member) wait(where string, id stringphone.ID, packet []byte) {
-	n := 0
-	for range m.b.Scan(where) {
+	n, oldest, first := 0, "", ""
+	for k, v := range m.b.Scan(where) {
 		n++
+		if number := string(v[:waitHead]); first == "" || number < first {
+			oldest, first = k, number
+		}
 	}
-	if n < maxAsking || m.b.Get(where+id.String()) != nil {
-		m.b.Put(where+id.String(), packet)
+	key := where + id.String()
+	if n >= maxAsking && m.b.Get(key) == nil {
+		m.b.Delete(oldest)
 	}
+	m.b.Put(key, append([]byte(m.number()), packet...))
+}
+
+// waitHead is the length of the number before what waits.
+const waitHead = 16
+
+// waiting returns what waits under a key, nil if nothing does.
+func (m *member) waiting(key string) []byte {
+	if v := m.b.Get(key); len(v) > waitHead {
+		return v[waitHead:]
+	}
+	return nil
 }
 
 // park keeps a packet that may open later. The oldest make room.

@@ -170,10 +170,15 @@ func (s *Session) catchUp(packet []byte) error {
 			return nil
 		case s.o.Admit != nil && errors.As(err, &intro):
 			return s.asked(m, packet, intro)
-		case s.o.Trust != nil && errors.As(err, &reply):
+		case (s.o.Trust != nil || m.HasKey()) && errors.As(err, &reply):
 			return s.answered(m, packet, reply)
 		case errors.Is(err, stringphone.ErrMalformed):
 			m.then(func() { s.count(&s.counts.Foreign, Note{Kind: NoteForeign, Err: err}) })
+			return nil
+		case s.o.Trust != nil && isAny(err, stringphone.ErrUnsignedReply, stringphone.ErrNotPinned):
+			if s.once("refused " + err.Error()) {
+				m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, Err: err}) })
+			}
 			return nil
 		}
 		return errLeft

@@ -118,6 +118,19 @@ func VerifyReply(intro, reply []byte) (ed25519.PublicKey, error) {
 	return bytes.Clone(key), err
 }
 
+// ReplyEpoch returns of which epoch the topic key in a reply is, as a [Member] says
+// it in a signed one; 0 where nothing is said.
+func ReplyEpoch(reply []byte) uint32 {
+	if len(reply) < SignedReplySize {
+		return 0
+	}
+	g, err := parseGrant(reply[SignedReplySize:])
+	if err != nil {
+		return 0
+	}
+	return g.epoch
+}
+
 // openReply returns the topic key in a reply to us. The errors are [ErrMalformed]
 // and [ErrWrongReply].
 func openReply(reply []byte, box *AsymmetricCrypto) ([]byte, error) {

@@ -2,7 +2,6 @@ package stringphone
 
 import (
 	"crypto/ed25519"
-	"fmt"
 	"time"
 )
 
@@ -12,7 +11,8 @@ import (
 // removed before, by a rotation; in ForwardSecret always by a rotation.
 //
 // An introduction that was answered is answered again only for a key that is a
-// participant now, and each participant five times within ten minutes: the errors
+// participant now and has not written under the present key since, which shows that
+// it has the answer; and each participant five times within ten minutes: the errors
 // are [ErrReplay] and [ErrOften]. Others are [ErrMalformed], [ErrBadSignature],
 // [ErrMissingTopicKey], [ErrCrowded], [ErrRemoved], [ErrEpoch] and [ErrNoPost].
 func (m *Member) Admit(now time.Time, intro []byte) (reply []byte, err error) {
@@ -57,6 +57,7 @@ func (d *draft) admitIntro(intro []byte) ([]byte, error) {
 	if len(p.answers) > maxAnswers {
 		p.answers = p.answers[1:]
 	}
+	p.flags &^= memberHeard
 	d.save(p)
 	return d.answer(intro, encryption, p, gone)
 }
@@ -69,8 +70,8 @@ func (d *draft) mayAnswer(id ID, intro []byte) error {
 	}
 	t := d.tag(guardAnswer, intro)
 	if d.seen(t) {
-		if p == nil || p.outside() {
-			return fmt.Errorf("%w: this introduction was answered before", ErrReplay)
+		if p == nil || p.outside() || p.heard() {
+			return errAnswered
 		}
 	} else {
 		d.remember(t)

@@ -8,6 +8,35 @@ import (
 	"time"
 )
 
+// SetPins changes whose answers to our introduction are taken; none: those of
+// anybody who signs. The errors are those of a Setup.
+func (m *Member) SetPins(pins []ed25519.PublicKey) error {
+	s := m.self.setup
+	s.Pins = pins
+	return m.resetup(s)
+}
+
+// SetAcceptUnsigned changes whether answers are taken that nobody has signed.
+func (m *Member) SetAcceptUnsigned(on bool) error {
+	s := m.self.setup
+	s.AcceptUnsigned = on
+	return m.resetup(s)
+}
+
+func (m *Member) resetup(s Setup) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	if err := m.self.setup.UnmarshalBinary(s.marshal()); err != nil { // a copy of our own
+		return err
+	}
+	m.bucket.Put(selfRow, m.self.marshal())
+	return nil
+}
+
+// ManualType reports whether messages have the manual's type.
+func (m *Member) ManualType() bool { return m.self.setup.ManualType }
+
 // Trust takes messages of a public key of 32 bytes from now on, and counts it as a
 // member: the next rotation gives it the topic key. It does not give it the key
 // now, see [Member.Admit]. A key that was removed is [ErrRemoved]: it has to

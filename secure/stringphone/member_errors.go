@@ -37,6 +37,10 @@ var (
 	// ErrNoPost: the change must tell the others, and Load got no post.
 	ErrNoPost = errors.New("this change must be sent to the others, and there is no place to send from")
 
+	// errAnswered: who sends it again, in its owner's name, would have the topic
+	// change its key as often as he likes, and its owner lose it.
+	errAnswered = fmt.Errorf("%w: this introduction was answered before", ErrReplay)
+
 	errDamaged = errors.New("the state of this topic is damaged: restore it or introduce yourself anew")
 	// ErrErased is [ErrEpoch] for keys that were erased: the message is late, or its
 	// sender is behind. Waiting does not help.

@@ -87,8 +87,8 @@ func (d *draft) openIntro(packet []byte) (idle bool, err error) {
 		return false, err
 	}
 	answered := d.seen(d.tag(guardAnswer, packet))
-	if (p == nil || p.outside()) && answered {
-		return false, fmt.Errorf("%w: this introduction was answered before", ErrReplay)
+	if answered && (p == nil || p.outside() || p.heard()) {
+		return false, errAnswered
 	}
 	gone := d.isGone(id)
 	return false, &IntroError{Message: bytes.Clone(packet), Key: bytes.Clone(key), Member: p != nil && !p.outside(), Removed: gone, Answered: answered}
@@ -161,6 +161,10 @@ func (d *draft) openMessage(packet []byte, o OpenOptions) (*Opened, bool, error)
 	// 7. What goes with the message.
 	if u.epoch == d.st.epoch {
 		d.settleHint(sender)
+		if !p.heard() {
+			p.flags |= memberHeard
+			d.save(p)
+		}
 	}
 	if u.used != nil {
 		if err := u.used(); err != nil {

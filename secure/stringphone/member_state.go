@@ -12,7 +12,7 @@ import (
 // Keys of the Bucket. Big-endian numbers and IDs follow the letter, so that Scan
 // yields the oldest first.
 const (
-	selfRow    = "self"  // identity: written once
+	selfRow    = "self"  // identity
 	stateRow   = "state" // record
 	introRow   = "intro" // introduction: private key and packet
 	sealingRow = "s"     // private sealing keys, newest first
@@ -79,7 +79,8 @@ func loadRecord(b parley.Bucket) (r record, err error) {
 	}, nil
 }
 
-// An identity is what never changes: who we are and how we trust.
+// An identity is who we are, which never changes, and how we let ourselves be
+// answered.
 type identity struct {
 	private ed25519.PrivateKey
 	id      ID
@@ -142,6 +143,7 @@ const (
 	memberTrusted    = 1 << iota // its messages are taken
 	memberDistrusted             // the user said no: others' word does not change it
 	memberOutside                // we let it in, and the others' rotation does not name it: heard, not sealed to
+	memberHeard                  // it wrote under our epoch's key since it was answered: it has the answer
 )
 
 const (
@@ -181,6 +183,7 @@ func parseParticipant(b []byte) (*participant, error) {
 }
 
 func (p *participant) trusted() bool { return p.flags&memberTrusted != 0 }
+func (p *participant) heard() bool   { return p.flags&memberHeard != 0 }
 func (p *participant) outside() bool { return p.flags&memberOutside != 0 }
 
 func row(letter string, id ID) string { return letter + string(id[:]) }

@@ -181,6 +181,10 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 		}
 		if t := d.tag(guardAnswer, r.added[i].intro()); !d.seen(t) {
 			d.remember(t)
+			if p != nil {
+				p.flags &^= memberHeard
+				d.save(p)
+			}
 		}
 	}
 	// from may be an older copy of what was just saved.
