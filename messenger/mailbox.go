@@ -128,6 +128,13 @@ func (m *Messenger) keep(ctx context.Context, id int64, d parley.Delivery) error
 			packet = []byte{}
 		}
 		t.then(func() { m.load(1) })
+		if shared {
+			t.then(func() {
+				m.mu.Lock()
+				m.came[p.line] = m.now()
+				m.mu.Unlock()
+			})
+		}
 		t.poke(workInbox)
 		return t.exec("INSERT INTO inbox (line, path, digest, packet, bind, came, state) VALUES (?, ?, ?, ?, ?, ?, 'new')",
 			p.line, id, digest[:], packet, d.Bind, t.stampNow())

@@ -35,22 +35,25 @@ type Messenger struct {
 	wake    chan struct{}
 	drained chan struct{}
 
-	mu      sync.Mutex // guards what follows; never held across a commit or a packet
-	work    work
-	closing bool
-	busy    map[string]*errand       // what is on its way in the network, by path or line
-	resting map[string]*rest         // what waits for a relay, by path or line
-	blocked map[int64]string         // lines that cannot seal yet, and why
-	ears    map[int64]func()         // paths we receive from; calling stops it
-	relays  map[parley.Address]*link // what we know of relays
-	showing map[int64]bool           // messages a face is showing right now
-	frozen  map[int64]bool           // messages that are being cancelled right now
-	asking  map[int64]*asking        // lines that introduce themselves
-	dropped int
-	backlog int
-	tidied  time.Time     // when old things were last forgotten
-	room    chan struct{} // closed when the backlog has gone
-	crashed error
+	mu       sync.Mutex // guards what follows; never held across a commit or a packet
+	work     work
+	closing  bool
+	busy     map[string]*errand       // what is on its way in the network, by path or line
+	resting  map[string]*rest         // what waits for a relay, by path or line
+	came     map[int64]time.Time      // when something last came on a shared line
+	settling map[int64]string         // shared lines that may not seal yet, and why
+	sealDue  time.Time                // when one of them may
+	blocked  map[int64]string         // lines that cannot seal yet, and why
+	ears     map[int64]func()         // paths we receive from; calling stops it
+	relays   map[parley.Address]*link // what we know of relays
+	showing  map[int64]bool           // messages a face is showing right now
+	frozen   map[int64]bool           // messages that are being cancelled right now
+	asking   map[int64]*asking        // lines that introduce themselves
+	dropped  int
+	backlog  int
+	tidied   time.Time     // when old things were last forgotten
+	room     chan struct{} // closed when the backlog has gone
+	crashed  error
 }
 
 // work says what the next round has to look at.
@@ -103,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Messenger, error) {
 	m := &Messenger{
 		o: o, p: o.Profile, log: o.Log,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
-		busy: map[string]*errand{}, resting: map[string]*rest{}, blocked: map[int64]string{},
+		busy: map[string]*errand{}, resting: map[string]*rest{}, blocked: map[int64]string{}, came: map[int64]time.Time{}, settling: map[int64]string{},
 		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{},
 		work: workAll,
 	}
@@ -207,20 +210,29 @@ func (m *Messenger) round(todo work) (next time.Time, err error) {
 			return next, err
 		}
 	}
-	if todo&workSeal != 0 {
+	settles := m.sealAt()
+	if todo&workSeal != 0 || !settles.IsZero() && !m.now().Before(settles) {
 		if err := m.sealAll(); err != nil {
 			return next, err
 		}
+		settles = m.sealAt()
 	}
 	if next, err = m.jobs(); err != nil {
 		return next, err
 	}
+	next = earliest(next, settles)
 	again, err := m.introductions()
 	if err != nil {
 		return next, err
 	}
 	due, err := m.dispatch()
 	return earliest(earliest(next, again), due), err
+}
+
+func (m *Messenger) sealAt() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sealDue
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -245,7 +257,8 @@ func (m *Messenger) poke(w work) {
 func (m *Messenger) quiet() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.work == 0 && len(m.busy) == 0
+	soon := !m.sealDue.IsZero() && m.sealDue.Before(m.now().Add(settleLimit))
+	return m.work == 0 && len(m.busy) == 0 && !soon
 }
 
 // Close lets what is on its way finish for a moment, then ends everything. What

@@ -65,7 +65,7 @@ func (m *Messenger) relayState(relay parley.Address, connected bool, err error) 
 	}
 	m.mu.Unlock()
 	if back {
-		m.poke(workSend | workJobs)
+		m.poke(workSeal | workSend | workJobs)
 	}
 }
 

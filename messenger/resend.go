@@ -243,5 +243,8 @@ func (m *Messenger) whyBlocked(line int64) (state, why string) {
 	if why := m.blocked[line]; why != "" {
 		return "waiting for keys", why
 	}
+	if why := m.settling[line]; why != "" {
+		return "waiting", why
+	}
 	return "waiting", "others go first"
 }

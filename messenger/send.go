@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"parley"
@@ -149,7 +150,17 @@ func (m *Messenger) sealAll() error {
 	if err != nil {
 		return err
 	}
+	var next time.Time
+	settling := map[int64]string{}
 	for _, l := range lines {
+		due, why, err := m.settles(l)
+		if err != nil {
+			return err
+		}
+		if !due.IsZero() {
+			next, settling[l] = earliest(next, due), why
+			continue
+		}
 		for {
 			m.mu.Lock()
 			_, stuck := m.blocked[l]
@@ -166,6 +177,9 @@ func (m *Messenger) sealAll() error {
 			}
 		}
 	}
+	m.mu.Lock()
+	m.settling, m.sealDue = settling, next
+	m.mu.Unlock()
 	return nil
 }
 

@@ -235,3 +235,48 @@ func (t *tx) isGroup(contact int64) (yes bool, err error) {
 	err = t.row("SELECT EXISTS (SELECT 1 FROM lines l JOIN devices d ON d.id = l.device WHERE d.contact = ? AND l.shared)", contact)(&yes)
 	return yes, err
 }
+
+// Nothing is sealed on a shared line before what its broker has kept for us has
+// come: it may be a new key, without somebody who was removed. We take it that all
+// has come after settlePause of silence since we are connected, or settleLimit.
+const (
+	settlePause = 300 * time.Millisecond
+	settleLimit = 30 * time.Second
+	// settleLook is when to look again at a line without a connection, should nobody
+	// tell that there is one.
+	settleLook = 5 * time.Minute
+)
+
+// settles returns when the line may be looked at again and why it has to wait, or
+// zero if it may seal now.
+func (m *Messenger) settles(id int64) (due time.Time, why string, err error) {
+	if m.o.Events == nil { // nobody tells when we are connected
+		return due, "", nil
+	}
+	var shared bool
+	var relay parley.Address
+	err = m.tx(m.ctx, "seal: settled", func(t *tx) error {
+		err := t.row("SELECT shared, coalesce((SELECT relay FROM paths WHERE line = lines.id AND dir = 'in' ORDER BY id LIMIT 1), '') FROM lines WHERE id = ?", id)(&shared, &relay)
+		if isNone(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || !shared {
+		return due, "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, l := m.now(), m.relays[relay]
+	if l == nil || !l.connected {
+		return now.Add(settleLook), "the broker is not reached: a newer topic key may wait there", nil
+	}
+	quiet := l.since
+	if at := m.came[id]; at.After(quiet) {
+		quiet = at
+	}
+	if due = quiet.Add(settlePause); due.After(now) && l.since.Add(settleLimit).After(now) {
+		return due, "what the broker has kept is taken in first", nil
+	}
+	return time.Time{}, "", nil
+}

@@ -15,6 +15,7 @@ import (
 	"parley/messenger"
 	"parley/messenger/profile"
 	"parley/messenger/remote"
+	"parley/secure/stringphone"
 )
 
 // Exit codes are part of the contract with scripts: a number never changes its
@@ -110,7 +111,7 @@ func exitCode(err error) int {
 		{exitInvitation, []error{messenger.ErrInvitation, qr.ErrMissing, qr.ErrMixed}},
 		{exitRelay, []error{messenger.ErrNoRelay, parley.ErrOffline, parley.ErrRefused, parley.ErrDenied, parley.ErrFull}},
 		{exitQueued, []error{context.DeadlineExceeded}},
-		{exitState, []error{messenger.ErrState, messenger.ErrTaken}},
+		{exitState, []error{messenger.ErrState, messenger.ErrTaken, stringphone.ErrRemoved}},
 	} {
 		for _, kind := range k.kinds {
 			if errors.Is(err, kind) {

@@ -78,6 +78,9 @@ func (g *guardFile) end() { unlockFile(g.lock) }
 
 func (g *guardFile) refresh() error {
 	st, err := os.Stat(g.path)
+	if err == nil && !st.Mode().IsRegular() {
+		return usage("--guard: %s is no replay guard", g.path)
+	}
 	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0 {
 		return g.rewrite()
 	}
@@ -87,7 +90,7 @@ func (g *guardFile) refresh() error {
 	if g.have != nil && os.SameFile(g.have, st) && st.Size() == g.size {
 		return nil
 	}
-	if !st.Mode().IsRegular() || st.Size() > maxGuard {
+	if st.Size() > maxGuard {
 		return usage("--guard: %s is no replay guard", g.path)
 	}
 	b, err := os.ReadFile(g.path)

@@ -76,8 +76,10 @@ func statusText(st live.Status) string {
 	switch {
 	case st.Removed:
 		b.WriteString("You have been removed from this topic.\n")
-	case !st.Joined:
+	case !st.HasKey:
 		b.WriteString("The topic key is not known yet.\n")
+	case !st.Joined:
+		b.WriteString("A newer topic key may have been missed: sub asks the members for it.\n")
 	}
 	fmt.Fprintf(&b, "mode: %s, epoch %d\n", st.Mode, st.Epoch)
 	for _, m := range st.Members {

@@ -22,7 +22,7 @@ type topicSubCmd struct {
 	Count    int           `placeholder:"N" help:"End after N messages."`
 	Timeout  time.Duration `placeholder:"D" help:"End after D; with --count and fewer messages the exit code is 9."`
 	Retained bool          `help:"Show the message that the broker has stored also when it was shown before: it still counts."`
-	Raw      bool          `help:"Only the texts, as they are, one a line."`
+	Raw      bool          `help:"Only the texts, one a line: as they are, but made safe on a terminal."`
 }
 
 // topicMessage is one message in JSON.
@@ -91,6 +91,9 @@ func (c *topicSubCmd) print(a *app, m live.Message) error {
 			out.Base64 = base64.StdEncoding.EncodeToString(m.Body)
 		}
 		return a.emit(out)
+	}
+	if c.Raw && a.outTTY() {
+		return a.print(term.Indent(string(m.Body), "") + "\n")
 	}
 	if c.Raw {
 		return a.print(string(m.Body) + "\n")

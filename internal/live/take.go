@@ -111,14 +111,21 @@ func (s *Session) refused(m *member, packet []byte, retained bool, err error) er
 			return nil // it is not for us any more
 		}
 		if errors.Is(err, stringphone.ErrErased) {
+			// Most are from before we came in. They are counted, and told at the end.
 			m.lacks = m.lacks || s.late(packet)
-			m.then(func() { s.count(&s.counts.Unreadable, Note{Kind: NoteUnreadable, Err: err}) })
+			m.then(func() {
+				s.mu.Lock()
+				s.counts.Unreadable++
+				s.mu.Unlock()
+			})
 			return nil
 		}
 		m.lacks = m.lacks || errors.Is(err, stringphone.ErrEpoch)
 		m.park(packet, retained)
 		note.Kind = NoteUnreadable
 		m.then(func() { s.count(&s.counts.Unreadable, note) })
+	case errors.Is(err, stringphone.ErrRemoved):
+		return nil // it was told
 	case errors.Is(err, stringphone.ErrMalformed):
 		note.Kind = NoteForeign
 		m.then(func() { s.count(&s.counts.Foreign, note) })
