@@ -73,6 +73,7 @@ func (b *bus) forget(name string) {
 type port struct {
 	b    *bus
 	name string
+	slow time.Duration // before what was kept comes
 }
 
 func (p port) Publish(_ context.Context, payload []byte, retain bool) error {
@@ -90,6 +91,11 @@ func (p port) Receive(ctx context.Context, take func([]byte, bool) error) error 
 		}
 	}
 	p.b.mu.Unlock()
+	select {
+	case <-time.After(p.slow):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	poke(e.wake)
 	for {
 		select {
@@ -146,7 +152,7 @@ func newParty(t *testing.T, b *bus, name string, setup stringphone.Setup) *party
 	}
 	p := &party{t: t, b: b, name: name, state: f}
 	p.o = Options{
-		State: f, Channel: port{b, name},
+		State: f, Channel: port{b: b, name: name},
 		Show: func(m Message) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()

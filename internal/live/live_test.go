@@ -356,6 +356,46 @@ func TestMissedRotations(t *testing.T) {
 	}
 }
 
+// Who was away for many rotations follows them all, if the broker has kept them,
+// and reads what was said in each epoch.
+func TestManyRotationsWhileAway(t *testing.T) {
+	eachRotating(t, func(t *testing.T, mode stringphone.Mode) {
+		b := newBus()
+		alice, bob, carol := threeOf(t, b, mode)
+		bob.stop()
+		var want []string
+		for i := range 10 {
+			for _, p := range []*party{alice, carol} {
+				if err := p.s.Rotate(); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Second)
+				text := fmt.Sprint(p.name, i)
+				p.say(text)
+				want = append(want, text)
+			}
+		}
+		bob.start()
+		bob.want(want...)
+		bob.say("I have read it all")
+		alice.heard()
+		carol.heard()
+		if epoch := alice.status().Epoch; bob.status().Epoch != epoch || !bob.status().Joined {
+			t.Errorf("bob: %+v, alice is in epoch %d", bob.status(), epoch)
+		}
+		for i := range 5 {
+			if err := alice.s.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Second)
+			text := fmt.Sprint("later", i)
+			bob.say(text)
+			alice.want(text)
+			carol.want(text)
+		}
+	})
+}
+
 // One process publishes while another listens, on the same state.
 func TestTwoProcessesOfOneMember(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode stringphone.Mode) {
@@ -364,7 +404,7 @@ func TestTwoProcessesOfOneMember(t *testing.T) {
 		bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
 		pass(time.Minute)
 		o := alice.o
-		o.Channel, o.Show = port{b, "alice-talk"}, nil
+		o.Channel, o.Show = port{b: b, name: "alice-talk"}, nil
 		other, err := New(o)
 		if err != nil {
 			t.Fatal(err)

@@ -128,6 +128,7 @@ type Session struct {
 	noted   map[string]bool // requests and answers that a note told about, or that were denied
 	joined  bool
 	lates   map[stringphone.ID]int
+	erased  map[[16]byte]bool    // what was counted in lates, by digest
 	answers map[string]time.Time // introductions that were answered just now
 	settled chan struct{}        // closed when texts may be sealed
 	decided chan struct{}        // one token: the state has something to decide
@@ -153,7 +154,7 @@ func New(o Options) (*Session, error) {
 		o.Note = func(Note) {}
 	}
 	s := &Session{
-		o: o, noted: map[string]bool{}, answers: map[string]time.Time{}, lates: map[stringphone.ID]int{},
+		o: o, noted: map[string]bool{}, answers: map[string]time.Time{}, lates: map[stringphone.ID]int{}, erased: map[[16]byte]bool{},
 		settled: make(chan struct{}), decided: make(chan struct{}, 1), leave: make(chan struct{}, 1), key: make(chan struct{}, 1),
 	}
 	if o.Settle == nil {

@@ -65,14 +65,24 @@ func (s *Session) open(m *member, packet []byte, retained bool) error {
 // opens, before we take it that it is we who have lost the others' way.
 const latest = 3
 
+// maxErased is how many such messages are looked at. Each counts once: whoever plays
+// a recording again and again does not make us ask as often.
+const maxErased = 1 << 15
+
 // late counts such a message, and reports whether there are too many.
 func (s *Session) late(packet []byte) bool {
 	id, err := stringphone.Message(packet).SenderID()
 	if err != nil || len(id) != stringphone.IDSize {
 		return false
 	}
+	sum := sha256.Sum256(packet)
+	digest := [16]byte(sum[:])
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.erased[digest] || len(s.erased) >= maxErased {
+		return false
+	}
+	s.erased[digest] = true
 	s.lates[stringphone.ID(id)]++
 	return s.lates[stringphone.ID(id)] >= latest
 }

@@ -98,7 +98,9 @@ func (d *draft) answer(intro, encryption []byte, p *participant, gone bool) ([]b
 	switch {
 	case d.st.mode == ForwardSecret:
 		j := joiner{p.key, [32]byte(encryption), [signatureSize]byte(intro[introSigAt:])}
-		d.learnSealing(p, j.sealing, stage{d.st.epoch + 1, 0})
+		if allZero(p.sealing[:]) {
+			d.learnSealing(p, j.sealing, stage{d.st.epoch + 1, 0})
+		}
 		key, err = d.rotate(nil, []joiner{j})
 	case d.st.mode == Headed && (gone || d.st.has(flagDirty)):
 		key, err = d.rotate(nil, []joiner{{key: p.key}})

@@ -16,6 +16,9 @@ type draft struct {
 	st    record
 	puts  map[string][]byte // nil: deleted
 	posts [][]byte
+
+	newestUnused bool // a rotation was sealed to an older sealing key of ours than the newest
+	catchingUp   bool // the rotation that is taken in is not new
 }
 
 // do runs one call: all of it is written, or nothing.

@@ -11,6 +11,7 @@ import (
 // An introduction of ours, and the private key behind it.
 type introduction struct {
 	answered bool
+	tries    uint8 // how often it was sent, by one who had a key already
 	private  [KeySize]byte
 	packet   []byte
 }
@@ -20,24 +21,29 @@ func (d *draft) introduction() *introduction {
 	if len(b) != 1+KeySize+IntroSize {
 		return nil
 	}
-	return &introduction{b[0] == 1, [KeySize]byte(b[1:]), b[1+KeySize:]}
+	return &introduction{answered: b[0]&1 != 0, tries: b[0] >> 1, private: [KeySize]byte(b[1:]), packet: b[1+KeySize:]}
 }
 
 func (d *draft) saveIntroduction(in *introduction) {
-	b := make([]byte, 1, 1+KeySize+IntroSize)
+	b := append(make([]byte, 0, 1+KeySize+IntroSize), min(in.tries, 127)<<1)
 	if in.answered {
-		b[0] = 1
+		b[0] |= 1
 	}
 	d.put(introRow, append(append(b, in.private[:]...), in.packet...))
 }
 
+// sameIntro is how often a member that needs a newer key sends one introduction.
+// The answer to it may be lost, and nobody gives it twice.
+const sameIntro = 4
+
 // Introduce asks whoever has the topic key for it, and to trust our key, in
 // [IntroSize] bytes. Until an answer was accepted it returns the same packet,
-// so that it can be sent again and again; afterwards one with a fresh key.
+// so that it can be sent again and again; afterwards one with a fresh key. Who has
+// a key, and asks for a newer one, gets a fresh one every fourth time too.
 func (m *Member) Introduce(now time.Time) (packet []byte, err error) {
 	err = m.do(now, func(d *draft) error {
-		in := d.introduction()
-		if in == nil || in.answered {
+		in, member := d.introduction(), d.st.has(flagKey)
+		if in == nil || in.answered || member && in.tries >= sameIntro {
 			k, err := d.newKey()
 			if err != nil {
 				return err
@@ -47,6 +53,10 @@ func (m *Member) Introduce(now time.Time) (packet []byte, err error) {
 				return err
 			}
 			in = &introduction{private: k, packet: makeIntro(d.self.private, public[:])}
+			d.saveIntroduction(in)
+		}
+		if member {
+			in.tries++
 			d.saveIntroduction(in)
 		}
 		packet = bytes.Clone(in.packet)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -38,15 +39,19 @@ func TestIntroduceRetry(t *testing.T) {
 func TestAnswerOften(t *testing.T) {
 	each(t, func(t *testing.T, mode Mode) {
 		a, _, c := three(t, mode)
-		admit := func(p *peer) error {
-			intro, err := p.m.Introduce(then)
-			must(t, err)
+		var last []byte
+		again := func() error {
 			before, posts := a.b.Clone(), len(a.out)
-			_, err = a.m.Admit(a.now, intro)
+			_, err := a.m.Admit(a.now, last)
 			if err != nil && (!a.b.Equal(before) || len(a.out) != posts) {
 				t.Error("a failing Admit left a trace")
 			}
 			return err
+		}
+		admit := func(p *peer) (err error) {
+			last, err = p.m.Introduce(then)
+			must(t, err)
+			return again()
 		}
 		a.now = a.now.Add(time.Hour)
 		for range 5 {
@@ -59,12 +64,159 @@ func TestAnswerOften(t *testing.T) {
 		must(t, admit(c))
 		// For who is no participant an answered introduction is not answered again.
 		must(t, a.m.do(then, func(d *draft) error { return d.drop(id(c)) }))
-		if err := admit(c); !errors.Is(err, ErrReplay) {
+		if err := again(); !errors.Is(err, ErrReplay) {
 			t.Fatal(err)
 		}
-		intro, _ := c.m.Introduce(then)
-		a.refuse(intro, ErrReplay)
+		a.refuse(last, ErrReplay)
 	})
+}
+
+// A member that asks for a newer key takes a fresh introduction now and then; who
+// joins does not.
+func TestIntroduceAnew(t *testing.T) {
+	each(t, func(t *testing.T, mode Mode) {
+		_, _, c := three(t, mode)
+		var all [][]byte
+		for range 2*sameIntro + 1 {
+			p, err := c.m.Introduce(then)
+			must(t, err)
+			if len(all) == 0 || !bytes.Equal(p, all[len(all)-1]) {
+				all = append(all, p)
+			}
+		}
+		if len(all) != 3 {
+			t.Errorf("%d introductions", len(all))
+		}
+	})
+}
+
+// What a member wrote under the present key says that it has its answer: its
+// introduction, played again, is not answered. A genuine one is.
+func TestRecordedIntroOfAMember(t *testing.T) {
+	each(t, func(t *testing.T, mode Mode) {
+		a, b, c := three(t, mode)
+		intro, err := c.m.Introduce(then)
+		must(t, err)
+		_, err = a.m.Admit(a.now, intro)
+		must(t, err)
+		spread(a, b, c)
+		a.mustOpen(c.seal(1, "I have it"), "I have it")
+		a.refuse(intro, ErrReplay)
+		if _, err := a.m.Admit(a.now, intro); !errors.Is(err, ErrReplay) {
+			t.Errorf("answered again: %v", err)
+		}
+		for range sameIntro + 1 {
+			intro, err = c.m.Introduce(then)
+			must(t, err)
+		}
+		var asks *IntroError
+		if _, err := a.open(intro); !errors.As(err, &asks) || !asks.Member {
+			t.Errorf("a fresh one: %v", err)
+		}
+	})
+}
+
+// An introduction of a member that is not in need of it, played to one who has not
+// seen it answered, makes a new key that its owner can open too: the rotation is
+// sealed to the introduction's key, which may be gone, and to the one that is known.
+func TestRecordedIntroLocksNobodyOut(t *testing.T) {
+	a, b, c := three(t, ForwardSecret)
+	intro, err := c.m.Introduce(then)
+	must(t, err)
+	for range sameIntro { // its key is gone
+		_, err := c.m.Introduce(then)
+		must(t, err)
+	}
+	for range 3 {
+		before := a.m.Epoch()
+		b.now = b.now.Add(time.Hour)
+		_, err := b.m.Admit(b.now, intro)
+		if errors.Is(err, ErrReplay) {
+			break
+		}
+		must(t, err)
+		spread(a, b, c)
+		if c.m.NeedsKey() || c.m.Epoch() != before+1 || a.m.Epoch() != before+1 {
+			t.Fatalf("needs a key: %v, epoch %d", c.m.NeedsKey(), c.m.Epoch())
+		}
+	}
+	a.refuse(intro, ErrReplay)
+	b.refuse(intro, ErrReplay)
+	text := c.seal(1, "still here")
+	a.mustOpen(text, "still here")
+	b.mustOpen(text, "still here")
+	c.mustOpen(a.seal(2, "good"), "good")
+}
+
+// Who misses many rotations opens all of them afterwards, and what was said in each.
+func TestFarBehind(t *testing.T) {
+	for _, mode := range []Mode{Headed, ForwardSecret} {
+		t.Run(mode.String(), func(t *testing.T) {
+			a, b, c := three(t, mode)
+			sealing := func() (keys [][KeySize]byte) {
+				must(t, c.m.do(then, func(d *draft) error { keys = d.sealingKeys(); return nil }))
+				return keys
+			}
+			first := sealing()
+			var missed [][]byte
+			var want []string
+			for i := range 12 {
+				p := a
+				if i%2 == 1 {
+					p = b
+				}
+				must(t, p.m.Rotate(then))
+				text := p.seal(byte(i), string(rune('a'+i)))
+				out := append(p.posted(), text)
+				missed, want = append(missed, out...), append(want, string(rune('a'+i)))
+				for _, q := range []*peer{a, b} {
+					if q != p {
+						for _, packet := range out {
+							if _, err := q.open(packet); err != nil {
+								t.Fatal(err)
+							}
+						}
+						missed = append(missed, q.out...)
+						for _, packet := range q.posted() {
+							p.quiet(packet)
+						}
+					}
+				}
+			}
+			var got []string
+			for _, p := range []*peer{a, b, c} {
+				p.now = p.now.Add(time.Hour)
+			}
+			for _, packet := range missed {
+				o, err := c.open(packet)
+				must(t, err)
+				if o != nil {
+					got = append(got, string(o.Body))
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%q", got)
+			}
+			if n := len(c.out); n > 1 {
+				t.Errorf("%d posts in epochs that have passed", n)
+			}
+			c.posted()
+			spread(a, b, c)
+			packet := c.seal(99, "back")
+			spread(a, b, c)
+			a.mustOpen(packet, "back")
+			for i := range 4 { // and its sealing keys are new ones again
+				must(t, b.m.Rotate(b.now))
+				spread(a, b, c)
+				a.mustOpen(c.seal(byte(100+i), "on"), "on")
+			}
+			for _, k := range sealing() {
+				if slices.Contains(first, k) {
+					t.Error("an old key is still there")
+				}
+			}
+		})
+	}
 }
 
 func TestAdmitRefused(t *testing.T) {

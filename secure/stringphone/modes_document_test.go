@@ -328,7 +328,7 @@ func writeModes(t *testing.T) {
 			must(t, b.m.do(now, func(d *draft) error { return nil }))
 			r, err := parseRotation(openAs(t, v.Rotation, v.TopicKey, v.Name))
 			must(t, err)
-			k, ok := openEpochKey(v.BobSealing, rotationInfo(topicHash(v.Name), 1, id(a)), id(b), r.keyOf(trust[1]))
+			k, ok := openEpochKey(v.BobSealing, rotationInfo(topicHash(v.Name), 1, id(a)), id(b), r.keysOf(trust[1])[0])
 			if !ok {
 				t.Fatal("bob's part does not open")
 			}

@@ -91,23 +91,27 @@ func (d *draft) sealToAll(epoch uint32, key *[KeySize]byte, r *rotation) ([]seal
 		if slices.Contains(r.removed, p.id) {
 			continue
 		}
-		s := sealedKey{key: p.key}
-		public := p.sealing[:]
+		publics := [][]byte{p.sealing[:]}
 		for i := range r.added {
-			if bytes.Equal(r.added[i].key, p.key) {
-				public = r.added[i].sealing[:]
+			if j := &r.added[i]; bytes.Equal(j.key, p.key) && j.sealing != p.sealing && !allZero(j.sealing[:]) {
+				// Who is a member already has lost its keys, or somebody plays an old
+				// introduction again and it has them all: it is sealed to both.
+				publics = slices.DeleteFunc([][]byte{j.sealing[:], p.sealing[:]}, allZero)
 			}
 		}
-		if allZero(public) && d.st.mode == Headed {
-			public, _ = montgomery(p.key)
-		}
-		if len(public) > 0 && !allZero(public) {
-			// A key of low order is as good as none: its owner has to ask again.
-			if s.enc, s.box, err = sealEpochKey(public, info, p.id, key); err != nil {
-				s.enc, s.box = [32]byte{}, [KeySize + macSize]byte{}
+		for _, public := range publics {
+			s := sealedKey{key: p.key}
+			if allZero(public) && d.st.mode == Headed {
+				public, _ = montgomery(p.key)
 			}
+			if len(public) > 0 && !allZero(public) {
+				// A key of low order is as good as none: its owner has to ask again.
+				if s.enc, s.box, err = sealEpochKey(public, info, p.id, key); err != nil {
+					s.enc, s.box = [32]byte{}, [KeySize + macSize]byte{}
+				}
+			}
+			sealed = append(sealed, s)
 		}
-		sealed = append(sealed, s)
 	}
 	return sealed, nil
 }
@@ -173,12 +177,12 @@ func (d *draft) settle() error {
 	return nil
 }
 
-// keyOf finds the sealed key of a member in a rotation.
-func (r *rotation) keyOf(key ed25519.PublicKey) *sealedKey {
+// keysOf are the sealed keys of a member in a rotation.
+func (r *rotation) keysOf(key ed25519.PublicKey) (all []*sealedKey) {
 	for i := range r.sealed {
 		if bytes.Equal(r.sealed[i].key, key) {
-			return &r.sealed[i]
+			all = append(all, &r.sealed[i])
 		}
 	}
-	return nil
+	return all
 }

@@ -1,9 +1,14 @@
 package stringphone
 
 import (
+	"bytes"
 	"errors"
 	"slices"
+	"time"
 )
+
+// behind is how old a rotation is, if it was not made just now.
+const behind = time.Minute
 
 // takeRotation takes in a verified rotation of a trusted member, sealed under a
 // key of the epoch before the new one. docs/stringphone-modes.md has the rule.
@@ -29,11 +34,14 @@ func (d *draft) takeRotation(from *participant, h *header, hash [32]byte, body [
 			return nil // came with a reply before
 		}
 	}
+	d.catchingUp = d.now.Sub(timeOf(h.time)) > behind
 	k := epochKey{hash: hash, signer: from.id}
 	has := d.openRotation(from.id, r, &k.key)
 	k.members = []ID{from.id}
 	for i := range r.sealed {
-		k.members = append(k.members, IDOf(r.sealed[i].key))
+		if id := IDOf(r.sealed[i].key); !slices.Contains(k.members, id) {
+			k.members = append(k.members, id)
+		}
 	}
 	switch {
 	case r.epoch < d.st.epoch:
@@ -46,21 +54,25 @@ func (d *draft) takeRotation(from *participant, h *header, hash [32]byte, body [
 
 // openRotation opens our own part.
 func (d *draft) openRotation(signer ID, r *rotation, key *[KeySize]byte) bool {
-	s := r.keyOf(d.self.public())
-	if s == nil || allZero(s.enc[:]) {
-		return false
-	}
 	info := rotationInfo(d.self.topic, r.epoch, signer)
-	for _, private := range d.sealingKeys() {
-		if k, ok := openEpochKey(private[:], info, d.self.id, s); ok {
-			*key = k
-			return true
+	for _, s := range r.keysOf(d.self.public()) {
+		if allZero(s.enc[:]) {
+			continue
 		}
-	}
-	if d.st.mode == Headed {
-		if k, ok := openEpochKey(montgomeryPrivate(d.self.private), info, d.self.id, s); ok {
-			*key = k
-			return true
+		for i, private := range d.sealingKeys() {
+			if k, ok := openEpochKey(private[:], info, d.self.id, s); ok {
+				*key = k
+				// The others do not know our newest key yet. While they don't, they go on
+				// sealing to this one, and it must not be erased.
+				d.newestUnused = i > 0
+				return true
+			}
+		}
+		if d.st.mode == Headed {
+			if k, ok := openEpochKey(montgomeryPrivate(d.self.private), info, d.self.id, s); ok {
+				*key = k
+				return true
+			}
 		}
 	}
 	return false
@@ -172,11 +184,20 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 		}
 	}
 	for i := range r.added {
+		if IDOf(r.added[i].key) == d.self.id {
+			// We are in already: it was made when a key seemed to be missing, or comes from
+			// a recording. What we write ends its being answered.
+			if in := d.introduction(); in != nil && bytes.Equal(in.packet, r.added[i].intro()) {
+				d.answered(in)
+			}
+			d.st.set(flagAnnounce, true)
+			continue
+		}
 		p, err := d.participant(IDOf(r.added[i].key))
 		if err != nil {
 			return err
 		}
-		if p != nil {
+		if p != nil && allZero(p.sealing[:]) {
 			d.learnSealing(p, r.added[i].sealing, stage{r.epoch, 0})
 		}
 		if t := d.tag(guardAnswer, r.added[i].intro()); !d.seen(t) {
@@ -281,7 +302,11 @@ func (d *draft) afterRotation() error {
 	if d.st.has(flagRemoved) || d.st.has(flagLacks) {
 		return nil
 	}
-	if d.st.mode == ForwardSecret {
+	switch {
+	case d.st.mode != ForwardSecret:
+	case d.newestUnused:
+		d.st.set(flagAnnounce, true) // once more
+	default:
 		if err := d.newSealing(); err != nil {
 			return err
 		}
@@ -301,7 +326,9 @@ func (d *draft) afterRotation() error {
 			}
 		}
 	}
-	if d.st.has(flagAnnounce) {
+	// While we catch up, the others have gone on: nobody could open what we announce in
+	// the epochs between. The next rotation or message of ours tells it.
+	if d.st.has(flagAnnounce) && !(d.newestUnused && d.catchingUp) {
 		return d.announce()
 	}
 	return nil
