@@ -183,8 +183,10 @@ func TestFloodOfStrangers(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode stringphone.Mode) {
 		b := newBus()
 		alice := newParty(t, b, "alice", stringphone.Setup{Mode: mode, Found: true}).open()
-		bob := newParty(t, b, "bob", stringphone.Setup{}).open()
-		var allowed stringphone.ID
+		bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
+		allowed := bob.status().ID
+		bob.stop()
+		b.forget("bob")
 		alice.o.Admit = func(_ context.Context, r Request) Verdict {
 			if r.ID == allowed {
 				return Yes
@@ -204,7 +206,6 @@ func TestFloodOfStrangers(t *testing.T) {
 			t.Errorf("%d requests wait, the bound is %d", n, maxAsking)
 		}
 		bob.start()
-		allowed = bob.status().ID
 		pass(time.Minute)
 		if !bob.status().Joined {
 			t.Fatal("bob was kept out")
