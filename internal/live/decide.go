@@ -82,6 +82,10 @@ func (s *Session) overheard(m *member, packet []byte) {
 // admit gives the topic key away.
 func (s *Session) admit(m *member, intro []byte, r Request) error {
 	reply, err := m.Admit(s.o.Now(), intro)
+	if errors.Is(err, stringphone.ErrReplay) {
+		m.then(func() { s.count(&s.counts.Repeated, Note{Kind: NoteRepeated, ID: r.ID, Key: r.Key, Err: err}) })
+		return nil
+	}
 	if err != nil { // asked too often, or not a fit introduction after all
 		m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, ID: r.ID, Key: r.Key, Err: err}) })
 		return nil
@@ -238,20 +242,21 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 		key = make([]byte, stringphone.PublicKeySize) // the original may leave it out
 	}
 	a := Answer{ID: stringphone.IDOf(key), Key: key, Signed: entry[0] == 1}
-	verdict := Later
+	verdict, newest := Later, false
 	err = s.tx(func(m *member) error {
-		if a.Signed && m.HasKey() && !m.Removed() && m.isMember(a.ID) {
-			verdict = Yes // we are in, and lack a newer key: a member may give it
+		// We are in, and lack a newer key: a member may give it.
+		newest = a.Signed && m.HasKey() && !m.Removed() && m.isMember(a.ID)
+		if a.Signed && m.Pinned() { // others' answers do not come this far
+			verdict = Yes
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if verdict == Yes {
+	case newest:
 		return s.takeNewest(ctx)
-	}
-	if verdict != Yes && s.o.Trust != nil {
+	case verdict != Yes && s.o.Trust != nil:
 		verdict = s.o.Trust(ctx, a)
 	}
 	switch verdict {

@@ -254,7 +254,7 @@ func TestAnsweredByHoldsLater(t *testing.T) {
 		b := newBus()
 		alice := newParty(t, b, "alice", stringphone.Setup{Mode: stringphone.Headed, Found: true}).open()
 		mallory := newParty(t, b, "mallory", stringphone.Setup{Mode: stringphone.Headed, Found: true}).open().start()
-		bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
+		bob := newParty(t, b, "bob", stringphone.Setup{}).start() // whom to believe is asked of nobody
 		bob.stop()
 		b.forget("bob")
 		alice.start() // for its key

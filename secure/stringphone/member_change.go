@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// Pinned reports whether only the answers of certain keys are taken: whoever pinned
+// them has decided about them.
+func (m *Member) Pinned() bool { return len(m.self.setup.Pins) > 0 }
+
 // SetPins changes whose answers to our introduction are taken; none: those of
 // anybody who signs. The errors are those of a Setup.
 func (m *Member) SetPins(pins []ed25519.PublicKey) error {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A pin that is given when the state exists already holds as one that was given
+// first.
+func TestTopicLivePinLater(t *testing.T) {
+	eachBroker(t, func(t *testing.T, kind string) {
+		t.Parallel()
+		b := free(t, kind)
+		alice, bob, mallory := newDevice(t, b), newDevice(t, b), newDevice(t, b)
+		if code, _ := bob.run("join", "--timeout", "1s").end(); code != exitQueued {
+			t.Fatalf("nobody is there, and join ends with %d", code)
+		}
+		wrong := mallory.run("join", "--new", "--pair", "1m", "--stay")
+		wrong.await("You have the topic key")
+		code, out := bob.run("join", "--pin", alice.key, "--pair", "30s", "--timeout", "5s").end()
+		if code != exitQueued || strings.Contains(out, mallory.id) {
+			t.Fatalf("bob, who takes alice's key only, ends with %d: %s", code, out)
+		}
+		wrong.interrupt()
+		wrong.end()
+		right := alice.run("join", "--new", "--pair", "1m", "--stay")
+		right.await("You have the topic key")
+		if out := bob.run("join", "--timeout", "1m").must(); !strings.Contains(out, alice.id) {
+			t.Errorf("bob is told %q", out)
+		}
+		right.interrupt()
+		right.end()
+		bob.run("pub", "hello alice").must()
+		if got := texts(t, alice.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[hello alice]" {
+			t.Errorf("alice heard %q", got)
+		}
+	})
+}
+
+// The first pub after a removal, by a device that has never listened: its session
+// was prepared when it joined, so that the news wait for it.
+func TestTopicLiveFirstPubAfterARemoval(t *testing.T) {
+	eachBroker(t, func(t *testing.T, kind string) {
+		t.Parallel()
+		b := free(t, kind)
+		alice, bob, mallory := newDevice(t, b), newDevice(t, b), newDevice(t, b)
+		letting := alice.run("join", "--new", "--pair", "1m", "--stay")
+		letting.await("You have the topic key")
+		bob.run("join", "--pair", "30s", "--timeout", "1m").must()
+		mallory.run("join", "--pair", "30s", "--timeout", "1m").must()
+		letting.interrupt()
+		letting.end()
+		alice.run("remove", mallory.id[:8]).must()
+		bob.run("pub", "not for mallory").must()
+		if got := texts(t, alice.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[not for mallory]" {
+			t.Errorf("alice heard %q", got)
+		}
+		if out := mallory.run("sub", "--json", "--timeout", "2s").must(); strings.Contains(out, "not for mallory") {
+			t.Errorf("mallory heard %q", out)
+		}
+
+		// She asks again, and is let in again.
+		letting = alice.run("join", "--pair", "1m", "--stay")
+		letting.await("You have the topic key")
+		if out := mallory.run("join", "--pair", "30s", "--timeout", "1m").must(); !strings.Contains(out, alice.id) && !strings.Contains(out, bob.id) {
+			t.Errorf("mallory is told %q", out)
+		}
+		letting.interrupt()
+		letting.end()
+		bob.run("pub", "for all of us").must()
+		if got := texts(t, mallory.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[for all of us]" {
+			t.Errorf("mallory heard %q", got)
+		}
+	})
+}
