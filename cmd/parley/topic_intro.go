@@ -64,6 +64,9 @@ type accepted struct {
 }
 
 func (c *topicAcceptReplyCmd) Run(ctx context.Context, a *app) error {
+	if err := pinsOrUnsigned(c.Pin, c.AcceptUnsigned); err != nil {
+		return err
+	}
 	path := pendingFile(c.Pending, c.Identity)
 	topic, err := c.joiner(a, path)
 	if err != nil {
@@ -81,7 +84,7 @@ func (c *topicAcceptReplyCmd) Run(ctx context.Context, a *app) error {
 		return coded(acceptCodes, fmt.Errorf("%w: the reply is for somebody else", errNothing))
 	}
 	// An unsigned one may lack its end.
-	r := accepted{Topic: c.Topic, Signed: !c.AcceptUnsigned || len(c.Pin) > 0, Pinned: len(c.Pin) > 0}
+	r := accepted{Topic: c.Topic, Signed: !c.AcceptUnsigned, Pinned: len(c.Pin) > 0}
 	if key, err := stringphone.Message(reply).SenderKey(); err == nil && len(key) == stringphone.PublicKeySize {
 		if r.keyOwner, err = whoIs(key); err != nil {
 			return err
@@ -95,6 +98,15 @@ func (c *topicAcceptReplyCmd) Run(ctx context.Context, a *app) error {
 	}
 	if err := os.Remove(path); err != nil {
 		a.note("The topic key is in %s; the %s could not be removed: %v", c.Topic, pendingKey, err)
+	}
+	return nil
+}
+
+// pinsOrUnsigned refuses what contradicts itself: a key can only be recognized by
+// its signature.
+func pinsOrUnsigned(pins []string, unsigned bool) error {
+	if len(pins) > 0 && unsigned {
+		return usage("--pin asks for a signature, and --accept-unsigned for none: choose")
 	}
 	return nil
 }

@@ -109,6 +109,9 @@ func (c *topicAddConversationCmd) setup(a *app) ([]byte, error) {
 	if c.Found && c.Topic != "" {
 		return nil, usage("--found makes a topic key, and --topic names one: give one of them")
 	}
+	if err := pinsOrUnsigned(c.Pin, c.AcceptUnsigned); err != nil {
+		return nil, err
+	}
 	c.found = c.Found
 	s := stringphone.Setup{Name: c.Name, AcceptUnsigned: c.AcceptUnsigned, ManualType: c.ManualType, Found: c.Found}
 	var err error

@@ -66,6 +66,11 @@ func (h *here) close() error { return h.file.Close() }
 func (t *topicAt) open(a *app, self *topicSelf) (*here, error) {
 	h := &here{a: a, at: t}
 	var err error
+	if self != nil {
+		if err := pinsOrUnsigned(self.Pin, self.AcceptUnsigned); err != nil {
+			return nil, err
+		}
+	}
 	if h.broker, err = mqtt.ParseBroker(t.Broker); err != nil {
 		return nil, usage("-b: %w", err)
 	}

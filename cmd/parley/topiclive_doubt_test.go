@@ -74,3 +74,15 @@ func TestTopicLiveFirstPubAfterARemoval(t *testing.T) {
 		}
 	})
 }
+
+func TestPinsOrUnsigned(t *testing.T) {
+	for _, args := range [][]string{
+		{"topic", "accept-reply", "--identity", "i", "--topic", "t"},
+		{"topic", "join", "-b", "mqtt://127.0.0.1:1", "-t", "home", "--state", "s"},
+	} {
+		args = append(args, "--accept-unsigned", "--pin", strings.Repeat("A", 43)+"=")
+		if r := runParley(t, t.TempDir(), nil, args...); r.code != exitUsage || !strings.Contains(r.err, "choose") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
