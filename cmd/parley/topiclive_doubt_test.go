@@ -81,7 +81,7 @@ func TestPinsOrUnsigned(t *testing.T) {
 		{"topic", "join", "-b", "mqtt://127.0.0.1:1", "-t", "home", "--state", "s"},
 	} {
 		args = append(args, "--accept-unsigned", "--pin", strings.Repeat("A", 43)+"=")
-		if r := runParley(t, t.TempDir(), nil, args...); r.code != exitUsage || !strings.Contains(r.err, "choose") {
+		if r := runParley(t, t.TempDir(), nil, args...); r.code != exitUsage || !strings.Contains(r.errors, "choose") {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
