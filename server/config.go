@@ -83,6 +83,7 @@ type MQTTLimits struct {
 	RetainedMessages   int      `toml:"retained_messages"`
 	RetainedBytes      Size     `toml:"retained_bytes"`
 	Memory             Size     `toml:"memory"`
+	State              Size     `toml:"state"`
 	SessionExpiry      Duration `toml:"session_expiry"`
 	KeepAlive          Duration `toml:"keep_alive"`
 	Connect            Duration `toml:"connect"`

@@ -46,7 +46,7 @@ func (m *MQTTLimits) limits(fronts int, log *slog.Logger) mqttserver.Limits {
 		TopicBytes: m.TopicBytes, TopicLevels: m.TopicLevels, Inflight: m.Inflight, Aliases: m.Aliases,
 		QueueMessages: m.QueueMessages, QueueBytes: int64(m.QueueBytes), Queued: m.Queued,
 		QoS0Messages: m.QoS0Messages, QoS0Bytes: int(m.QoS0Bytes),
-		RetainedMessages: m.RetainedMessages, RetainedBytes: int64(m.RetainedBytes), Memory: int64(m.Memory),
+		RetainedMessages: m.RetainedMessages, RetainedBytes: int64(m.RetainedBytes), Memory: int64(m.Memory), State: int64(m.State),
 		SessionExpiry: time.Duration(m.SessionExpiry), KeepAlive: time.Duration(m.KeepAlive),
 		Connect: time.Duration(m.Connect), PacketTime: time.Duration(m.Packets), Write: time.Duration(m.Write),
 	}

@@ -75,7 +75,7 @@ func (c *conn) admit(p *connect, late time.Time) error {
 	if len(c.client) > l.TopicBytes {
 		return badClientID
 	}
-	if why := c.srv.o.Users.login(p, late, c.done); why != success {
+	if why := c.srv.o.Users.login(p, c.host, late, c.done); why != success {
 		return why
 	}
 	c.user = p.user

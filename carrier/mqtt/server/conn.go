@@ -27,6 +27,7 @@ type conn struct {
 	serverKeepAlive uint16
 	noProblem       bool // wants no reason strings
 	aliases         map[uint16]string
+	aliased         int // bytes of topics in it
 
 	h       *hub
 	s       *session
@@ -39,6 +40,14 @@ type conn struct {
 	mu       sync.Mutex
 	draining bool
 	once     sync.Once
+}
+
+// owner is who shares the memory for packets under way: a user, or a host.
+func (c *conn) owner() string {
+	if c.user != "" {
+		return "u" + c.user
+	}
+	return "h" + c.host
 }
 
 func newConn(s *Server, nc net.Conn, host string) *conn {

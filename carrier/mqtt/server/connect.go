@@ -24,7 +24,20 @@ func (h *hub) connect(c *conn, p *connect) code {
 	expiry := h.expiryOf(p)
 	old := h.sessions[key]
 	present := old != nil && !p.clean
-	if old == nil && len(h.sessions) >= h.o.Limits.Sessions {
+	account := h.account(c.user)
+	cost := int64(0)
+	if old == nil {
+		if !h.fitsSession(account) {
+			return quotaExceeded
+		}
+		cost = sessionCost
+	}
+	var left *will
+	if p.will != nil {
+		left = newWill(p.will)
+		cost += left.cost()
+	}
+	if cost > 0 && !h.fitsState(account, cost) {
 		return quotaExceeded
 	}
 	if (expiry > 0 || p.will != nil) && !h.disk.space.room(1024) {
@@ -39,14 +52,13 @@ func (h *hub) connect(c *conn, p *connect) code {
 		if old != nil && !old.dead {
 			h.end(old)
 		}
-		s = &session{key: key, user: c.user, client: c.client}
-		h.sessions[key] = s
+		s = h.newSession(key, c.user, c.client)
 	}
 	h.unset(s.alarm)
 	h.unset(s.willAlarm) // a client that is back has not gone (MQTT 5 §3.1.3.2.2)
 	s.alarm, s.willAlarm = nil, nil
 	if s.will != nil {
-		s.will = nil
+		h.setWill(s, nil)
 		h.deleteWill(s.key)
 	}
 	s.conn, s.expiry, s.left, s.ready = c, expiry, 0, false
@@ -59,8 +71,8 @@ func (h *hub) connect(c *conn, p *connect) code {
 		_ = h.batch().Set(textKey(kSession, s.key), s.record().pack(), nil)
 		h.recheck(s)
 	}
-	if p.will != nil {
-		s.will = newWill(p.will)
+	if left != nil {
+		h.setWill(s, left)
 		_ = h.batch().Set(textKey(kWill, s.key), packWill(s.will), nil)
 	}
 	limit := h.order
@@ -114,6 +126,17 @@ func (h *hub) recheck(s *session) {
 	}
 }
 
+// mute lets a session whose user cannot come in any more get nothing new, so that it
+// is in nobody's way when it is full. Its subscriptions stay on the disk, and what
+// waits for it too: should the user be let in again, they are there.
+func (h *hub) mute(s *session) {
+	for f := range s.subs {
+		h.subs.remove(f, s)
+		h.charge(s.account, -costOfSub(f))
+	}
+	s.subs = nil
+}
+
 // capabilities are the properties of an accepting CONNACK.
 func (h *hub) capabilities(c *conn, p *connect, expiry uint32) []byte {
 	if p.version != v5 {
@@ -151,7 +174,7 @@ func (h *hub) detach(s *session, will, over bool) {
 	if s.will != nil {
 		switch {
 		case !will:
-			s.will = nil
+			h.setWill(s, nil)
 			h.deleteWill(s.key)
 		case s.will.delay == 0 || over:
 			h.publishWill(s)

@@ -34,8 +34,12 @@ type hub struct {
 	retained retainedTree
 	order    uint64 // the last number given to a message or session
 	queued   int    // entries of all sessions
-	pinned   int64  // bytes of messages that only memory has
-	cached   int64  // bytes of all messages in memory
+	state    int64  // bytes of memory for what lasts, as charge counts them
+	accounts map[string]*account
+	unknown  account // of retained messages that were on the disk at the start
+	hurried  int64   // when all were last looked at by hurryAll
+	pinned   int64   // bytes of messages that only memory has
+	cached   int64   // bytes of all messages in memory
 	alarms   alarms
 	dirt     dirt
 	stats    *counters
@@ -61,7 +65,7 @@ func newHub(o *Options, stats *counters) (*hub, error) {
 	}
 	h := &hub{
 		o: o, disk: d, over: make(chan struct{}), bell: make(chan struct{}, 1), stats: stats, memory: newBudget(o.Limits.Memory),
-		sessions: make(map[string]*session),
+		sessions: make(map[string]*session), accounts: make(map[string]*account),
 	}
 	h.work.L = &h.mu
 	h.mu.Lock()

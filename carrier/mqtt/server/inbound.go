@@ -1,6 +1,9 @@
 package server
 
-import "io"
+import (
+	"io"
+	"strings"
+)
 
 // publish handles PUBLISH; share is what it holds of the memory.
 func (c *conn) publish(p *publish, share int) error {
@@ -11,7 +14,7 @@ func (c *conn) publish(p *publish, share int) error {
 	h := c.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	give := func() { c.h.memory.give(share) }
+	give := func() { c.h.memory.give(c.owner(), share) }
 	if c.s.conn != c {
 		give()
 		return io.EOF
@@ -32,7 +35,7 @@ func (c *conn) publish(p *publish, share int) error {
 		return nil
 	}
 	if why == success {
-		x := &publication{body: newBody(p, nowMilli()), qos: p.qos, retain: p.retain, from: c.s, conn: c,
+		x := &publication{body: newBody(p, nowMilli()), qos: p.qos, retain: p.retain, from: c.s, conn: c, account: c.s.account,
 			done: func(code code) { give(); c.acknowledge(p, code) }}
 		if p.qos == 2 {
 			x.hold = p.id
@@ -53,6 +56,9 @@ func (c *conn) publish(p *publish, share int) error {
 	return nil
 }
 
+// aliasMost is how many bytes of topics one connection may have aliases for.
+const aliasMost = 32 << 10
+
 // resolve puts the topic in the place of its alias (MQTT 5 §3.3.2.3.4).
 func (c *conn) resolve(p *publish) code {
 	a := p.props.alias
@@ -71,7 +77,10 @@ func (c *conn) resolve(p *publish) code {
 	if c.aliases == nil {
 		c.aliases = make(map[uint16]string)
 	}
-	c.aliases[a] = p.topic
+	if c.aliased += len(p.topic) - len(c.aliases[a]); c.aliased > aliasMost {
+		return badAlias
+	}
+	c.aliases[a] = strings.Clone(p.topic)
 	return success
 }
 

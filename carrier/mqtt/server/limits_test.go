@@ -212,7 +212,7 @@ func TestQoS0Limits(t *testing.T) {
 		h := &hub{o: &Options{Limits: x.l}, stats: new(counters)}
 		o := h.o.withDefaults()
 		h.o = &o
-		s := new(session)
+		s := &session{account: new(account)}
 		for range 5 {
 			h.pushZero(s, zeroItem{m: &message{size: 100}})
 		}
@@ -278,24 +278,40 @@ func TestRetainedLimits(t *testing.T) {
 // Large packets share the memory: the second waits until the first is done with.
 func TestMemory(t *testing.T) {
 	b := newBudget(100)
-	if !b.take(70, time.Minute, nil) || b.take(40, time.Millisecond, nil) {
+	if !b.take("a", 70, time.Minute, nil) || b.take("b", 40, time.Millisecond, nil) {
 		t.Fatal("the budget gives more than it has")
 	}
 	got := make(chan bool)
-	go func() { got <- b.take(1000, time.Minute, nil) }() // all there is
+	go func() { got <- b.take("b", 1000, time.Minute, nil) }() // all there is
 	waitFor(t, "waiting", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.waiting) == 1 })
 	done := make(chan struct{})
 	close(done)
-	if b.take(1, time.Minute, done) {
+	if b.take("c", 1, time.Minute, done) {
 		t.Error("who comes later is served first")
 	}
-	b.give(70)
+	b.give("a", 70)
 	if !<-got || b.free != 0 {
 		t.Errorf("%d free", b.free)
 	}
-	b.give(1000)
-	if b.free != 100 || len(b.waiting) != 0 {
+	b.give("b", 1000)
+	if b.free != 100 || len(b.waiting) != 0 || len(b.held) != 0 {
 		t.Errorf("%d free", b.free)
+	}
+
+	// One that begins many leaves room for another, which overtakes what it waits for.
+	for b.take("greedy", 10, time.Millisecond, nil) {
+	}
+	if b.held["greedy"] != 50 {
+		t.Errorf("it holds %d", b.held["greedy"])
+	}
+	go func() { got <- b.take("greedy", 30, time.Minute, nil) }()
+	waitFor(t, "waiting", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.waiting) == 1 })
+	if !b.take("another", 40, time.Minute, nil) {
+		t.Error("there is no room for another")
+	}
+	b.give("greedy", 50)
+	if !<-got {
+		t.Error("what waited is never served")
 	}
 }
 

@@ -15,13 +15,14 @@ func (h *hub) load() error {
 		if err != nil {
 			return err
 		}
-		s := &session{key: string(key), id: r.id, expiry: r.expiry, left: r.left, sent: r.sent}
-		s.user, s.client, _ = strings.Cut(s.key, "\x00")
+		user, client, _ := strings.Cut(string(key), "\x00")
+		s := h.newSession(string(key), user, client)
+		s.id, s.expiry, s.left, s.sent = r.id, r.expiry, r.left, r.sent
 		if s.left == 0 { // the broker died while the client was there
 			s.left, s.sent = now, 1<<64-1
 		}
 		h.order = max(h.order, r.id)
-		h.sessions[s.key], byID[s.id] = s, s
+		byID[s.id] = s
 		return nil
 	})
 	if err == nil {
@@ -53,7 +54,11 @@ func (h *hub) load() error {
 		return fmt.Errorf("reading the sessions: %w", err)
 	}
 	for _, s := range byID {
-		h.recheck(s)
+		if h.o.Users.admits(s.user) {
+			h.recheck(s)
+		} else {
+			h.mute(s)
+		}
 		if s.expiry == 0 {
 			h.end(s)
 			continue
@@ -87,6 +92,7 @@ func (h *hub) loadSubs(byID map[uint64]*session) error {
 		}
 		s.subs[sub.filter] = sub
 		h.subs.add(sub.filter, s, sub)
+		h.charge(s.account, costOfSub(sub.filter))
 		return nil
 	})
 }
@@ -123,6 +129,8 @@ func (h *hub) loadEntries(byID map[uint64]*session) error {
 		s.bytes += int64(e.size)
 		s.lastID = e.pid
 		h.queued++
+		s.account.queued++
+		s.account.stored += int64(e.size)
 		e.visible = true
 		e.dup = e.num <= s.sent
 		if s.sent == 1<<64-1 { // what could have been under way when the broker died
@@ -155,10 +163,10 @@ func (h *hub) loadRetained(now int64) error {
 		if err != nil {
 			return err
 		}
-		item := &retainedItem{topic: string(key), num: binary.BigEndian.Uint64(v), qos: v[8], size: b.size(), expires: b.expires}
+		item := &retainedItem{topic: string(key), num: binary.BigEndian.Uint64(v), qos: v[8], size: b.size(), expires: b.expires,
+			account: &h.unknown}
 		h.order = max(h.order, item.num)
-		h.retained.put(item)
-		h.watchRetained(item)
+		h.keepRetained(item)
 		return nil
 	})
 }
@@ -181,12 +189,12 @@ func (h *hub) loadWills() error {
 	for _, x := range all {
 		s := h.sessions[x.key]
 		if s != nil && x.w.delay > 0 && s.expiry > 0 {
-			s.will = x.w
+			h.setWill(s, x.w)
 			s.willAlarm = h.set(s.left+int64(x.w.delay)*1000, func() { h.publishWill(s) })
 			continue
 		}
 		h.deleteWill(x.key)
-		h.settle(x.w)
+		h.settle(x.key, x.w)
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ type Limits struct {
 	RetainedMessages   int           // topics with a retained message: 100,000
 	RetainedBytes      int64         // bytes of them: 64 MiB
 	Memory             int64         // bytes of messages that are kept in memory: 64 MiB
+	State              int64         // bytes of memory for sessions, subscriptions, wills and retained topics: 256 MiB
 	SessionExpiry      time.Duration // how long a session outlives its connection: 7 days
 	KeepAlive          time.Duration // longest silence of an MQTT 5 client, also announced: 1 hour
 	Connect            time.Duration // from a connection's start to its CONNECT's end: 10 s
@@ -111,6 +112,7 @@ func (o Options) withDefaults() Options {
 	or(&l.RetainedMessages, 100_000)
 	or(&l.RetainedBytes, 64<<20)
 	or(&l.Memory, 64<<20)
+	or(&l.State, 256<<20)
 	or(&l.SessionExpiry, 7*24*time.Hour)
 	or(&l.KeepAlive, time.Hour)
 	l.KeepAlive = min(l.KeepAlive, 65_535*time.Second)

@@ -74,13 +74,14 @@ func parseHash(s string) (h passwordHash, err error) {
 }
 
 func (k *checker) start() {
-	k.slots = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	k.slots = newTurnstile(max(1, runtime.GOMAXPROCS(0)-1))
 	rand.Read(k.key[:])
 	k.right = make(map[string][32]byte)
 }
 
-// login says whether a client may connect. It gives up late, or when done is closed.
-func (u *Users) login(p *connect, late time.Time, done <-chan struct{}) code {
+// login says whether a client may connect. It gives up late, or when done is closed:
+// then whether the password was right is not known, and the broker is busy.
+func (u *Users) login(p *connect, host string, late time.Time, done <-chan struct{}) code {
 	switch {
 	case u == nil:
 		return success
@@ -101,39 +102,38 @@ func (u *Users) login(p *connect, late time.Time, done <-chan struct{}) code {
 			break
 		}
 	}
-	if !u.check.matches(p.user, p.password, h, late, done) || !known {
+	right, turn := u.check.matches(p.user, p.password, h, host, late, done)
+	switch {
+	case !turn:
+		return serverBusy
+	case !right || !known:
 		return badLogin
 	}
 	return success
 }
 
-func (k *checker) matches(user string, password []byte, h passwordHash, late time.Time, done <-chan struct{}) bool {
+// matches checks a password; turn says that it came to that in time.
+func (k *checker) matches(user string, password []byte, h passwordHash, host string, late time.Time, done <-chan struct{}) (right, turn bool) {
 	mac := hmac.New(sha256.New, k.key[:])
 	fmt.Fprintf(mac, "%d:%s", len(user), user)
 	mac.Write(password)
 	sum := [32]byte(mac.Sum(nil))
 	k.mu.Lock()
-	right, there := k.right[user]
+	known, there := k.right[user]
 	k.mu.Unlock()
-	if there && hmac.Equal(right[:], sum[:]) {
-		return true
+	if there && hmac.Equal(known[:], sum[:]) {
+		return true, true
 	}
-	t := time.NewTimer(time.Until(late))
-	defer t.Stop()
-	select {
-	case k.slots <- struct{}{}:
-	case <-t.C:
-		return false
-	case <-done:
-		return false
+	if !k.slots.enter(host, time.Until(late), done) {
+		return false, false
 	}
-	defer func() { <-k.slots }()
+	defer k.slots.leave()
 	got, err := pbkdf2.Key(sha256.New, string(password), h.salt, h.iterations, len(h.hash))
 	if err != nil || subtle.ConstantTimeCompare(got, h.hash) != 1 {
-		return false
+		return false, true
 	}
 	k.mu.Lock()
 	k.right[user] = sum
 	k.mu.Unlock()
-	return true
+	return true, true
 }

@@ -38,14 +38,15 @@ func (h *hub) match(topic string, qos byte, retain bool, from *session) []target
 
 // A publication is a message on its way in.
 type publication struct {
-	body   *body
-	qos    byte
-	retain bool
-	from   *session // nil: a will
-	conn   *conn    // nil: nobody waits for an answer
-	hold   uint16   // QoS 2: the packet ID to remember
-	force  bool     // who has no room is left out
-	done   func(code)
+	body    *body
+	qos     byte
+	retain  bool
+	from    *session // nil: a will
+	account *account // of who publishes it
+	conn    *conn    // nil: nobody waits for an answer
+	hold    uint16   // QoS 2: the packet ID to remember
+	force   bool     // who has no room is left out
+	done    func(code)
 }
 
 // publish accepts a message, or says why not; then nobody gets it. p.done runs
@@ -66,10 +67,12 @@ func (h *hub) publish(p *publication) code {
 		if h.full(t.s, size) {
 			h.purge(t.s)
 		}
-		if h.full(t.s, size) {
+		short := !t.s.persistent() && !h.fitsMemory(t.s.account, &message{size: size})
+		if short || h.full(t.s, size) || !h.fitsQueued(t.s.account, 1+waits) || t.s.persistent() && !h.fitsDisk(t.s.account, size) {
 			h.hurry(t.s)
-		}
-		if h.full(t.s, size) || h.queued+waits >= h.o.Limits.Queued || !t.s.persistent() && h.pinned+int64(size) > h.o.Limits.Memory {
+			if short {
+				h.hurryAll()
+			}
 			if p.force {
 				h.stats.unwilled.Add(1)
 				continue
@@ -85,11 +88,11 @@ func (h *hub) publish(p *publication) code {
 	hold := p.hold != 0 && p.from.persistent()
 	disk := p.retain || stored || hold
 	room := !disk || h.disk.space.room(size)
-	if !room && (stored || hold) || p.retain && p.qos > 0 && !p.force && (!room || !h.mayRetain(b)) {
+	if !room && (stored || hold) || p.retain && p.qos > 0 && !p.force && (!room || !h.mayRetain(b, p.account)) {
 		h.stats.refused.Add(1)
 		return quotaExceeded
 	}
-	if p.retain && (!room || !h.mayRetain(b)) {
+	if p.retain && (!room || !h.mayRetain(b, p.account)) {
 		h.stats.dropped.Add(1)
 		p.retain = false // QoS 0 and wills: nobody can be told
 	}
@@ -97,7 +100,7 @@ func (h *hub) publish(p *publication) code {
 	num := h.nextNumber()
 	m := &message{num: num, size: size, stored: stored}
 	if p.retain {
-		h.retain(b, num, p.qos)
+		h.retain(b, num, p.qos, p.account)
 	}
 	if stored {
 		_ = h.batch().Set(numKey(kMessage, num), b.pack(make([]byte, 0, size)), nil)
@@ -129,11 +132,26 @@ func (h *hub) publish(p *publication) code {
 }
 
 // hurry ends the connection of a client that has answered nothing for as long as
-// it may take to read something, and whose queue is full: it must not stand in
-// the way of others for ever.
+// it may take to read something, while there is no room: it must not stand in the
+// way of others for ever.
 func (h *hub) hurry(s *session) {
-	if s.conn != nil && s.ready && nowMilli()-s.progress > h.o.Limits.Write.Milliseconds() {
+	if s.conn != nil && s.ready && s.head != nil && nowMilli()-s.progress > h.o.Limits.Write.Milliseconds() {
 		h.kick(s.conn, quotaExceeded)
+	}
+}
+
+// hurryAll looks at all whose messages only memory has, once a second, when there is
+// too little of it.
+func (h *hub) hurryAll() {
+	now := nowMilli()
+	if now-h.hurried < 1000 {
+		return
+	}
+	h.hurried = now
+	for _, s := range h.sessions {
+		if !s.persistent() {
+			h.hurry(s)
+		}
 	}
 }
 
@@ -171,11 +189,11 @@ func (h *hub) spread(m *message, b *body, targets []target) {
 // pushZero queues a QoS 0 message, or drops it if the connection is behind.
 func (h *hub) pushZero(s *session, z zeroItem) {
 	l := &h.o.Limits
-	if len(s.zero) >= l.QoS0Messages || s.zeroBytes+z.m.size > l.QoS0Bytes || z.m.pins == 0 && h.pinned+int64(z.m.size) > l.Memory {
+	if len(s.zero) >= l.QoS0Messages || s.zeroBytes+z.m.size > l.QoS0Bytes || !h.fitsMemory(s.account, z.m) {
 		h.stats.dropped.Add(1)
 		return
 	}
-	h.pin(z.m)
+	h.pin(s, z.m)
 	s.zero = append(s.zero, z)
 	s.zeroBytes += z.m.size
 	s.wake()

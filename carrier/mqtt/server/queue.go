@@ -23,7 +23,9 @@ func (h *hub) enqueue(s *session, e *entry) {
 	s.bytes += int64(e.size)
 	e.m.refs++
 	h.queued++
+	s.account.queued++
 	if s.id != 0 {
+		s.account.stored += int64(e.size)
 		_ = h.batch().Set(entryKey(s.id, e.num), e.pack(), nil)
 	}
 }
@@ -34,7 +36,7 @@ func (h *hub) show(s *session, e *entry) {
 	}
 	e.visible = true
 	if s.id == 0 {
-		h.pin(e.m)
+		h.pin(s, e.m)
 	}
 	s.link(e)
 	s.wake()
@@ -65,11 +67,15 @@ func (h *hub) drop(s *session, e *entry) {
 	}
 	s.bytes -= int64(e.size)
 	h.queued--
+	s.account.queued--
 	if e.visible {
 		s.unlink(e)
 		if s.id == 0 && !e.released {
-			h.unpin(e.m)
+			h.unpin(s, e.m)
 		}
+	}
+	if s.id != 0 {
+		s.account.stored -= int64(e.size)
 	}
 	if s.id != 0 && !s.dead {
 		_ = h.batch().Delete(entryKey(s.id, e.num), nil)
@@ -104,11 +110,14 @@ func (s *session) unlink(e *entry) {
 func (h *hub) release(s *session, e *entry) {
 	e.released = true
 	s.bytes -= int64(e.size)
+	if s.id != 0 {
+		s.account.stored -= int64(e.size)
+	}
 	e.size = 0
 	if s.id != 0 {
 		_ = h.batch().Set(entryKey(s.id, e.num), e.pack(), nil)
 	} else {
-		h.unpin(e.m)
+		h.unpin(s, e.m)
 	}
 	h.unref(e.m)
 	e.m = nil
@@ -143,14 +152,17 @@ func (h *hub) lose(m *message) {
 	m.body = nil
 }
 
-// pin counts what only memory holds.
-func (h *hub) pin(m *message) {
+// pin counts what only memory holds. Each of those who wait for a message is
+// charged with it.
+func (h *hub) pin(s *session, m *message) {
+	s.account.pinned += int64(m.size)
 	if m.pins++; m.pins == 1 {
 		h.pinned += int64(m.size)
 	}
 }
 
-func (h *hub) unpin(m *message) {
+func (h *hub) unpin(s *session, m *message) {
+	s.account.pinned -= int64(m.size)
 	if m.pins--; m.pins == 0 {
 		h.pinned -= int64(m.size)
 		if m.stored || m.refs == 0 {

@@ -75,10 +75,10 @@ func (c *conn) packet() error {
 	share := 0
 	if n > smallPacket {
 		share = n
-		if !c.h.memory.take(share, c.srv.o.Limits.PacketTime, c.done) {
+		if !c.h.memory.take(c.owner(), share, c.srv.o.Limits.PacketTime, c.done) {
 			return serverBusy
 		}
-		defer func() { c.h.memory.give(share) }()
+		defer func() { c.h.memory.give(c.owner(), share) }()
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c.r, b); err != nil {

@@ -14,15 +14,15 @@ type retainedItem struct {
 	qos     byte
 	expires int64
 	alarm   *alarm
+	account *account // of who published it
 }
+
+func (i *retainedItem) cost() int64 { return itemCost + pathCost(i.topic) }
 
 // retainedHead is how long the number and the QoS before a retained body are.
 const retainedHead = 9
 
-type retainedNode struct {
-	kids map[string]*retainedNode
-	item *retainedItem
-}
+type retainedNode = levelsOf[*retainedItem]
 
 type retainedTree struct {
 	root  retainedNode
@@ -31,59 +31,31 @@ type retainedTree struct {
 }
 
 func (t *retainedTree) get(topic string) *retainedItem {
-	n := &t.root
-	for rest, more := topic, true; more; {
-		var level string
-		level, rest, more = nextLevel(rest)
-		if n = n.kids[level]; n == nil {
-			return nil
-		}
+	if n := t.root.find(topic); n != nil {
+		return n.at
 	}
-	return n.item
+	return nil
 }
 
 func (t *retainedTree) put(item *retainedItem) {
-	n := &t.root
-	for rest, more := item.topic, true; more; {
-		var level string
-		level, rest, more = nextLevel(rest)
-		kid := n.kids[level]
-		if kid == nil {
-			if n.kids == nil {
-				n.kids = make(map[string]*retainedNode)
-			}
-			kid = new(retainedNode)
-			n.kids[level] = kid
-		}
-		n = kid
-	}
-	if n.item != nil {
+	n := t.root.grow(item.topic)
+	if n.at != nil {
 		t.count--
-		t.bytes -= int64(n.item.size)
+		t.bytes -= int64(n.at.size)
 	}
-	n.item = item
+	n.at = item
 	t.count++
 	t.bytes += int64(item.size)
 }
 
-func (t *retainedTree) remove(topic string) { t.drop(&t.root, topic) }
-
-func (t *retainedTree) drop(n *retainedNode, rest string) {
-	level, rest, more := nextLevel(rest)
-	kid := n.kids[level]
-	if kid == nil {
-		return
-	}
-	if more {
-		t.drop(kid, rest)
-	} else if kid.item != nil {
-		t.count--
-		t.bytes -= int64(kid.item.size)
-		kid.item = nil
-	}
-	if len(kid.kids) == 0 && kid.item == nil {
-		delete(n.kids, level)
-	}
+func (t *retainedTree) remove(topic string) {
+	t.root.trim(topic, func(n *retainedNode) {
+		if n.at != nil {
+			t.count--
+			t.bytes -= int64(n.at.size)
+			n.at = nil
+		}
+	}, func(at **retainedItem) bool { return *at == nil })
 }
 
 // match returns the topics that a filter matches.
@@ -95,58 +67,58 @@ func (t *retainedTree) match(filter string) []string {
 		return []string{filter}
 	}
 	var out []string
-	t.root.match(filter, true, true, &out)
+	matchRetained(&t.root, filter, true, true, &out)
 	return out
 }
 
-func (n *retainedNode) match(rest string, more, first bool, out *[]string) {
+func matchRetained(n *retainedNode, rest string, more, first bool, out *[]string) {
 	if !more {
-		if n.item != nil {
-			*out = append(*out, n.item.topic)
+		if n.at != nil {
+			*out = append(*out, n.at.topic)
 		}
 		return
 	}
 	level, rest, more := nextLevel(rest)
 	switch level {
 	case "#":
-		n.all(first, out)
+		allRetained(n, first, out)
 	case "+":
-		for name, kid := range n.kids {
-			if !first || !isSystem(name) {
-				kid.match(rest, more, false, out)
+		n.each(func(kid *retainedNode) {
+			if !first || !isSystem(kid.name) {
+				matchRetained(kid, rest, more, false, out)
 			}
-		}
+		})
 	default:
-		if kid := n.kids[level]; kid != nil {
-			kid.match(rest, more, false, out)
+		if kid := n.down(level); kid != nil {
+			matchRetained(kid, rest, more, false, out)
 		}
 	}
 }
 
-func (n *retainedNode) all(first bool, out *[]string) {
-	if n.item != nil {
-		*out = append(*out, n.item.topic)
+func allRetained(n *retainedNode, first bool, out *[]string) {
+	if n.at != nil {
+		*out = append(*out, n.at.topic)
 	}
-	for name, kid := range n.kids {
-		if !first || !isSystem(name) {
-			kid.all(false, out)
+	n.each(func(kid *retainedNode) {
+		if !first || !isSystem(kid.name) {
+			allRetained(kid, false, out)
 		}
-	}
+	})
 }
 
 // retain keeps a message as its topic's last, or with an empty payload none.
-func (h *hub) retain(b *body, num uint64, qos byte) {
-	old := h.retained.get(b.topic)
-	if old != nil {
-		h.unset(old.alarm)
-	}
+func (h *hub) retain(b *body, num uint64, qos byte, by *account) {
 	if len(b.payload) == 0 {
 		h.unretain(b.topic)
 		return
 	}
-	item := &retainedItem{topic: b.topic, num: num, size: b.size(), qos: qos, expires: b.expires}
-	h.watchRetained(item)
-	h.retained.put(item)
+	old := h.retained.get(b.topic)
+	if old != nil {
+		h.unset(old.alarm)
+		h.chargeRetained(old, -1)
+	}
+	item := &retainedItem{topic: b.topic, num: num, size: b.size(), qos: qos, expires: b.expires, account: by}
+	h.keepRetained(item)
 	if old != nil {
 		h.dirt.retained = true
 	}
@@ -154,7 +126,16 @@ func (h *hub) retain(b *body, num uint64, qos byte) {
 	_ = h.batch().Set(textKey(kRetained, b.topic), b.pack(append(v, qos)), nil)
 }
 
-func (h *hub) watchRetained(item *retainedItem) {
+// chargeRetained counts an item for its account: sign is 1, or -1 when it goes.
+func (h *hub) chargeRetained(item *retainedItem, sign int) {
+	item.account.retained += sign
+	item.account.kept += int64(sign * item.size)
+	h.charge(item.account, int64(sign)*item.cost())
+}
+
+func (h *hub) keepRetained(item *retainedItem) {
+	h.chargeRetained(item, 1)
+	h.retained.put(item)
 	if item.expires != 0 {
 		item.alarm = h.set(item.expires, func() { h.unretain(item.topic) })
 	}
@@ -166,19 +147,20 @@ func (h *hub) unretain(topic string) {
 		return
 	}
 	h.unset(item.alarm)
+	h.chargeRetained(item, -1)
 	h.retained.remove(topic)
 	h.dirt.retained = true
 	_ = h.batch().Delete(textKey(kRetained, topic), nil)
 }
 
 // mayRetain reports whether there is room for a message as its topic's last.
-func (h *hub) mayRetain(b *body) bool {
+func (h *hub) mayRetain(b *body, by *account) bool {
 	if len(b.payload) == 0 {
 		return true
 	}
-	count, bytes := h.retained.count+1, h.retained.bytes+int64(b.size())
+	n, bytes, cost := 1, int64(b.size()), itemCost+pathCost(b.topic)
 	if old := h.retained.get(b.topic); old != nil {
-		count, bytes = count-1, bytes-int64(old.size)
+		n, bytes, cost = 0, bytes-int64(old.size), 0
 	}
-	return count <= h.o.Limits.RetainedMessages && bytes <= h.o.Limits.RetainedBytes
+	return h.fitsState(by, cost) && h.fitsRetained(by, n, bytes)
 }

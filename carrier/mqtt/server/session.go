@@ -9,6 +9,7 @@ import (
 // A session is what the broker remembers of a client (MQTT 5 §4.1).
 type session struct {
 	key, user, client string
+	account           *account
 	id                uint64 // its number on the disk, 0: it ends with the connection
 	expiry            uint32 // seconds that it outlives the connection
 	left              int64  // when the connection ended, Unix milliseconds; 0: it is there
@@ -100,15 +101,19 @@ func (h *hub) purge(s *session) {
 func (h *hub) forget(s *session) {
 	s.dead = true
 	delete(h.sessions, s.key)
+	s.account.sessions--
+	h.charge(s.account, -sessionCost)
 	h.unset(s.alarm)
 	for filter := range s.subs {
 		h.subs.remove(filter, s)
+		h.charge(s.account, -costOfSub(filter))
 	}
+	h.setWill(s, nil)
 	for _, e := range s.byID {
 		h.drop(s, e)
 	}
 	h.clearZero(s)
-	s.subs, s.received, s.feeds, s.will = nil, nil, nil, nil
+	s.subs, s.received, s.feeds = nil, nil, nil
 	if s.id == 0 {
 		return
 	}
@@ -128,9 +133,28 @@ func deleteRange(b *pebble.Batch, from, to []byte) { _ = b.DeleteRange(from, to,
 
 func (h *hub) clearZero(s *session) {
 	for _, z := range s.zero {
-		h.unpin(z.m)
+		h.unpin(s, z.m)
 	}
 	s.zero, s.zeroBytes = nil, 0
+}
+
+// newSession makes a session and counts it.
+func (h *hub) newSession(key, user, client string) *session {
+	s := &session{key: key, user: user, client: client, account: h.account(user)}
+	h.sessions[key] = s
+	s.account.sessions++
+	h.charge(s.account, sessionCost)
+	return s
+}
+
+// setWill keeps a client's will in memory, or with nil forgets it.
+func (h *hub) setWill(s *session, w *will) {
+	if s.will != nil {
+		h.charge(s.account, -s.will.cost())
+	}
+	if s.will = w; w != nil {
+		h.charge(s.account, w.cost())
+	}
 }
 
 // persistent reports whether messages for s go to the disk.

@@ -34,6 +34,9 @@ func (s *space) room(n int) bool {
 	return s.free.Load() >= s.reserve+uint64(n)
 }
 
+// left is how many bytes are free besides the reserve, as far as was last asked.
+func (s *space) left() int64 { return int64(min(s.free.Load(), 1<<62)) - int64(min(s.reserve, 1<<62)) }
+
 func (s *space) ask() {
 	s.spent.Store(0)
 	u, err := s.fs.GetDiskUsage(s.dir)

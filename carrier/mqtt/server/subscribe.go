@@ -18,9 +18,12 @@ func (h *hub) subscribe(c *conn, p *subscribe) {
 			continue
 		}
 		old := s.subs[f.text]
-		if old == nil && len(s.subs) >= h.o.Limits.Subscriptions {
+		if old == nil && (len(s.subs) >= h.o.Limits.Subscriptions || !h.fitsState(s.account, costOfSub(f.text))) {
 			codes[i] = quotaExceeded
 			continue
+		}
+		if old == nil {
+			h.charge(s.account, costOfSub(f.text))
 		}
 		sub := &subscription{filter: f.text, id: p.subID, qos: f.qos, handling: f.retainHandling,
 			noLocal: f.noLocal, asPublished: f.retainAsPublished}
@@ -98,6 +101,7 @@ func (h *hub) unsubscribe(c *conn, p *subscribe) {
 
 func (h *hub) unsub(s *session, filter string) {
 	delete(s.subs, filter)
+	h.charge(s.account, -costOfSub(filter))
 	h.subs.remove(filter, s)
 	if s.persistent() {
 		_ = h.batch().Delete(subKey(s.id, filter), nil)

@@ -12,79 +12,58 @@ type subscription struct {
 }
 
 // A node is a level of filters. The wildcards are levels like any other.
-type node struct {
-	kids map[string]*node
-	subs map[*session]*subscription
-}
+type node levelsOf[map[*session]*subscription]
+
+type nodeLevels = levelsOf[map[*session]*subscription]
+
+func (n *node) levels() *nodeLevels { return (*nodeLevels)(n) }
 
 // add puts a subscription in, in place of the session's old one.
 func (n *node) add(filter string, s *session, sub *subscription) {
-	for rest, more := filter, true; more; {
-		var level string
-		level, rest, more = nextLevel(rest)
-		kid := n.kids[level]
-		if kid == nil {
-			if n.kids == nil {
-				n.kids = make(map[string]*node)
-			}
-			kid = new(node)
-			n.kids[level] = kid
-		}
-		n = kid
+	leaf := n.levels().grow(filter)
+	if leaf.at == nil {
+		leaf.at = make(map[*session]*subscription, 1)
 	}
-	if n.subs == nil {
-		n.subs = make(map[*session]*subscription)
-	}
-	n.subs[s] = sub
+	leaf.at[s] = sub
 }
 
 // remove takes a session's subscription out, and levels that nobody needs.
 func (n *node) remove(filter string, s *session) {
-	level, rest, more := nextLevel(filter)
-	kid := n.kids[level]
-	if kid == nil {
-		return
-	}
-	if more {
-		kid.remove(rest, s)
-	} else {
-		delete(kid.subs, s)
-	}
-	if len(kid.kids) == 0 && len(kid.subs) == 0 {
-		delete(n.kids, level)
-	}
+	n.levels().trim(filter,
+		func(leaf *nodeLevels) { delete(leaf.at, s) },
+		func(at *map[*session]*subscription) bool { return len(*at) == 0 })
 }
 
 // match calls f for each subscription whose filter matches the topic.
 func (n *node) match(topic string, f func(*session, *subscription)) {
-	n.walk(topic, true, !isSystem(topic), f)
+	walk(n.levels(), topic, true, !isSystem(topic), f)
 }
 
 // walk matches what is left of a topic, if more is set; wild says whether
 // wildcards count on this level.
-func (n *node) walk(rest string, more, wild bool, f func(*session, *subscription)) {
+func walk(n *nodeLevels, rest string, more, wild bool, f func(*session, *subscription)) {
 	if wild {
-		if hash := n.kids["#"]; hash != nil {
-			hash.visit(f)
+		if hash := n.down("#"); hash != nil {
+			visit(hash, f)
 		}
 	}
 	if !more {
-		n.visit(f)
+		visit(n, f)
 		return
 	}
 	level, rest, more := nextLevel(rest)
-	if kid := n.kids[level]; kid != nil {
-		kid.walk(rest, more, true, f)
+	if kid := n.down(level); kid != nil {
+		walk(kid, rest, more, true, f)
 	}
 	if wild {
-		if plus := n.kids["+"]; plus != nil {
-			plus.walk(rest, more, true, f)
+		if plus := n.down("+"); plus != nil {
+			walk(plus, rest, more, true, f)
 		}
 	}
 }
 
-func (n *node) visit(f func(*session, *subscription)) {
-	for s, sub := range n.subs {
+func visit(n *nodeLevels, f func(*session, *subscription)) {
+	for s, sub := range n.at {
 		f(s, sub)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -18,6 +19,9 @@ type Users struct {
 	hashes map[string]passwordHash
 	rules  []rule
 	check  checker
+
+	anonymous bool // clients without a password may connect
+	many      bool // several users share what there is
 }
 
 // ErrUsers is at the root of all errors in a users file.
@@ -83,6 +87,8 @@ func ParseUsers(r io.Reader) (*Users, error) {
 			return nil, fmt.Errorf("%w: a rule names the user %q, for whom there is no line 'user %s …'", ErrUsers, r.who, r.who)
 		}
 	}
+	u.anonymous = slices.ContainsFunc(u.rules, func(r rule) bool { return r.who == anonymous && r.allow })
+	u.many = len(u.hashes) > 1 || len(u.hashes) == 1 && u.anonymous
 	u.check.start()
 	return u, nil
 }
@@ -186,13 +192,21 @@ func (u *Users) mayRead(user, client, filter string) bool {
 func (u *Users) free(user string) bool { return len(u.rules) == 0 && user != "" }
 
 // letsAnonymous reports whether clients without a password may connect.
-func (u *Users) letsAnonymous() bool {
-	for _, r := range u.rules {
-		if r.who == anonymous && r.allow {
-			return true
-		}
+func (u *Users) letsAnonymous() bool { return u.anonymous }
+
+// several reports whether there are users who must leave something to each other.
+func (u *Users) several() bool { return u != nil && u.many }
+
+// admits reports whether a user can connect at all; who has no name is "".
+func (u *Users) admits(user string) bool {
+	switch {
+	case u == nil:
+		return user == ""
+	case user == "":
+		return u.anonymous
 	}
-	return false
+	_, known := u.hashes[user]
+	return known
 }
 
 // filterFor returns the filter of a rule for a client, if the rule is for it.
@@ -230,7 +244,7 @@ func (r *rule) filterFor(user, client string) (string, bool) {
 // A checker checks passwords, which is slow on purpose: a few at a time, and those
 // that were right are remembered by a keyed hash.
 type checker struct {
-	slots chan struct{}
+	slots *turnstile
 	mu    sync.Mutex
 	key   [32]byte
 	right map[string][32]byte

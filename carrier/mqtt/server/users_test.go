@@ -110,7 +110,7 @@ func TestLogin(t *testing.T) {
 		{"", "wonderland", false, badLogin},
 		{"", "", false, success}, // anonymous
 	} {
-		if got := u.login(&connect{hasUser: x.has, user: x.user, password: []byte(x.pass)}, late, nil); got != x.want {
+		if got := u.login(&connect{hasUser: x.has, user: x.user, password: []byte(x.pass)}, "", late, nil); got != x.want {
 			t.Errorf("%q, %q: %v, want %v", x.user, x.pass, got, x.want)
 		}
 	}
@@ -118,7 +118,7 @@ func TestLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := free.login(&connect{}, late, nil); got != notAuthorized {
+	if got := free.login(&connect{}, "", late, nil); got != notAuthorized {
 		t.Errorf("anonymous without a rule: %v", got)
 	}
 	line, err := HashPassword("carol", []byte("secret"))
@@ -126,19 +126,18 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	own, err := ParseUsers(strings.NewReader(line))
-	if err != nil || own.login(&connect{hasUser: true, user: "carol", password: []byte("secret")}, late, nil) != success {
+	if err != nil || own.login(&connect{hasUser: true, user: "carol", password: []byte("secret")}, "", late, nil) != success {
 		t.Errorf("%q: %v", line, err)
 	}
-	own.check.slots <- struct{}{} // as long as others are checked …
-	for len(own.check.slots) < cap(own.check.slots) {
-		own.check.slots <- struct{}{}
+	for own.check.slots.free > 0 { // as long as others are checked …
+		own.check.slots.enter("other", time.Minute, nil)
 	}
-	if got := own.login(&connect{hasUser: true, user: "carol", password: []byte("x")}, time.Now(), nil); got != badLogin {
+	if got := own.login(&connect{hasUser: true, user: "carol", password: []byte("x")}, "", time.Now(), nil); got != serverBusy {
 		t.Errorf("after the time is up: %v", got)
 	}
 	done := make(chan struct{})
 	close(done)
-	if got := own.login(&connect{hasUser: true, user: "carol", password: []byte("x")}, late, done); got != badLogin {
+	if got := own.login(&connect{hasUser: true, user: "carol", password: []byte("x")}, "", late, done); got != serverBusy {
 		t.Errorf("after the connection has ended: %v", got)
 	}
 }

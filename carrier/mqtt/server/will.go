@@ -1,6 +1,9 @@
 package server
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A will is what a client leaves behind if it goes without a goodbye. It is on
 // the disk while the client is connected, so that it is published even if the
@@ -35,9 +38,9 @@ func newBody(p *publish, at int64) *body {
 // there is nobody to tell.
 func (h *hub) publishWill(s *session) {
 	w := s.will
-	s.will = nil
+	h.setWill(s, nil)
 	h.deleteWill(s.key)
-	h.settle(w)
+	h.settle(s.key, w)
 }
 
 func (h *hub) deleteWill(key string) {
@@ -45,13 +48,18 @@ func (h *hub) deleteWill(key string) {
 	h.dirt.wills = true
 }
 
-// settle publishes a will whose record is gone.
-func (h *hub) settle(w *will) {
+// settle publishes a will whose record is gone, if its owner may still do that.
+func (h *hub) settle(owner string, w *will) {
 	b := w.body
+	user, client, _ := strings.Cut(owner, "\x00")
+	if !h.o.Users.admits(user) || !h.o.Users.mayWrite(user, client, b.topic) {
+		h.stats.unwilled.Add(1)
+		return
+	}
 	if b.expires < 0 {
 		b.expires = time.Now().UnixMilli() - b.expires - 1
 	}
-	if h.publish(&publication{body: b, qos: w.qos, retain: w.retain, force: true}) != success {
+	if h.publish(&publication{body: b, qos: w.qos, retain: w.retain, force: true, account: h.account(user)}) != success {
 		h.stats.unwilled.Add(1)
 	}
 }

@@ -105,7 +105,7 @@ func (h *hub) take(c *conn, buf []byte, list []outgoing) (_ []byte, _ []outgoing
 			}
 			s.zeroBytes -= z.m.size
 			o := outgoing{m: z.m, body: z.m.body, d: delivery{retain: z.retain, subIDs: z.subIDs}}
-			h.unpin(z.m)
+			h.unpin(s, z.m)
 			if o.expire(now) {
 				h.stats.expired.Add(1)
 				continue
