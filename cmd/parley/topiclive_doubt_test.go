@@ -1,9 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A pin that is given when the state exists already holds as one that was given
@@ -73,6 +80,87 @@ func TestTopicLiveFirstPubAfterARemoval(t *testing.T) {
 			t.Errorf("mallory heard %q", got)
 		}
 	})
+}
+
+// Commands of one state wait for each other; the broker would end the one's
+// connection for the other's.
+func TestTopicLiveTwoAtOnce(t *testing.T) {
+	eachBroker(t, func(t *testing.T, kind string) {
+		t.Parallel()
+		b := free(t, kind)
+		alice, bob := newDevice(t, b), newDevice(t, b)
+		letting := alice.run("join", "--new", "--pair", "1m", "--stay")
+		letting.await("You have the topic key")
+		bob.run("join", "--pair", "30s", "--timeout", "1m").must()
+		letting.interrupt()
+		letting.end()
+		var all []*proc
+		for i := range 5 {
+			all = append(all, alice.run("pub", fmt.Sprint(i)))
+		}
+		for _, p := range all {
+			p.must()
+			if strings.Contains(p.text(), "away") {
+				t.Errorf("they disturb each other: %s", p.text())
+			}
+		}
+		got := texts(t, bob.run("sub", "--json", "--count", "5", "--timeout", "30s").must())
+		slices.Sort(got)
+		if fmt.Sprint(got) != "[0 1 2 3 4]" {
+			t.Errorf("bob heard %q", got)
+		}
+
+		// One pub goes on for long: another leaves its text to it.
+		r, w := io.Pipe()
+		long := exec.Command(program(t, "parley"), "topic", "pub", "-b", b.url(), "-t", "home", "--state", filepath.Join(alice.dir, "state"), "--lines")
+		long.Stdin = r
+		if err := long.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Write([]byte("first\n"))
+		sub := bob.run("sub", "--raw", "--count", "2", "--timeout", "40s")
+		sub.await("first")
+		if code, out := alice.run("pub", "meanwhile", "--timeout", "3s").end(); code != exitQueued {
+			t.Errorf("exit code %d: %s", code, out)
+		}
+		sub.must()
+		if !strings.Contains(sub.text(), "meanwhile") {
+			t.Errorf("bob heard %q", sub.text())
+		}
+		w.Close()
+		if err := long.Wait(); err != nil {
+			t.Error(err)
+		}
+
+		// And one sub listens at a time.
+		one := bob.run("sub")
+		waitLocked(t, filepath.Join(bob.dir, "state.listen.lock"))
+		if code, out := bob.run("sub", "--timeout", "5s").end(); code != exitState {
+			t.Errorf("a second sub ends with %d: %s", code, out)
+		}
+		one.interrupt()
+		one.end()
+	})
+}
+
+// waitLocked waits until somebody has a lock.
+func waitLocked(t *testing.T, path string) {
+	t.Helper()
+	for late := time.After(time.Minute); ; {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err == nil {
+			err = lockFile(f)
+			f.Close() // and the lock with it
+			if errors.Is(err, errLocked) {
+				return
+			}
+		}
+		select {
+		case <-late:
+			t.Fatal("nobody has the lock")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func TestPinsOrUnsigned(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"parley/internal/live"
 	"parley/internal/term"
+	"parley/messenger"
 )
 
 type topicSubCmd struct {
@@ -63,6 +65,16 @@ func (c *topicSubCmd) Run(ctx context.Context, a *app) error {
 		}
 		return nil
 	}
+	soon, stop := context.WithTimeout(ctx, lockPatience)
+	unlock, err := h.lock(soon, "listen")
+	stop()
+	if errors.Is(err, errLocked) && ctx.Err() == nil {
+		return &kindError{messenger.ErrState, fmt.Errorf("another parley topic sub listens with %s: end it first; a second device needs an identity of its own", h.file.Path())}
+	}
+	if err != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	defer unlock()
 	if err := t.start(ctx, c.Hex, &c.topicSelf, "listen", show, c.Retained); err != nil {
 		return err
 	}
@@ -186,16 +198,25 @@ func (h *here) talk(ctx context.Context, how talking, do func(s *live.Session, f
 	}
 	dialling, cancel := context.WithTimeout(ctx, how.patience)
 	defer cancel()
+	unlock, locked := h.lock(dialling, "talk")
+	if locked == nil {
+		defer unlock()
+	} else if ctx.Err() != nil || !errors.Is(locked, errLocked) {
+		return cmp.Or(ctx.Err(), locked)
+	}
 	err := t.start(dialling, how.hexed, how.self, "talk", nil, false)
 	defer t.end()
+	if locked != nil && t.session != nil {
+		err = fmt.Errorf("another command is at it with %s: %w", h.file.Path(), context.DeadlineExceeded)
+	}
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		if !how.later {
-			return fmt.Errorf("%w: the broker cannot be reached, and nothing was changed: %w", errQueued, err)
+			return fmt.Errorf("%w, and nothing was changed: %w", errQueued, err)
 		}
 		if err := do(t.session, func() error { return nil }); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: the broker cannot be reached: it goes out next time: %w", errQueued, err)
+		return fmt.Errorf("%w: it goes out next time: %w", errQueued, err)
 	}
 	if err != nil {
 		return err

@@ -300,13 +300,20 @@ func (s *Session) introduce(ctx context.Context) error {
 	}
 }
 
+// outboxLook is how often the outbox is looked at for what another process has left
+// there.
+const outboxLook = 10 * time.Second
+
 // carry publishes what is in the outbox.
 func (s *Session) carry(ctx context.Context) error {
+	look := time.NewTicker(outboxLook)
+	defer look.Stop()
 	for try := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.leave:
+		case <-look.C:
 		}
 		err := s.Flush(ctx)
 		if err == nil {

@@ -19,7 +19,7 @@ func (s *Session) take(payload []byte, retained bool) error {
 		return nil
 	}
 	if s.o.Show == nil {
-		return s.catchUp(packet)
+		return s.catchUp(packet, retained)
 	}
 	return s.tx(func(m *member) error { return s.open(m, packet, retained) })
 }
@@ -176,7 +176,7 @@ var errLeft = errors.New("left for another process")
 // catchUp takes in what changes the topic (rotations, announcements) and leaves
 // messages for a process that shows them: nothing of them is noted, so that they
 // are new there. Requests and answers are for whoever can decide.
-func (s *Session) catchUp(packet []byte) error {
+func (s *Session) catchUp(packet []byte, retained bool) error {
 	err := s.tx(func(m *member) error {
 		got, err := m.Open(s.o.Now(), packet, stringphone.OpenOptions{})
 		var intro *stringphone.IntroError
@@ -190,7 +190,9 @@ func (s *Session) catchUp(packet []byte) error {
 		case (s.o.Trust != nil || m.HasKey()) && errors.As(err, &reply):
 			return s.answered(m, packet, reply)
 		case errors.Is(err, stringphone.ErrMalformed):
-			m.then(func() { s.count(&s.counts.Foreign, Note{Kind: NoteForeign, Err: err}) })
+			if !retained { // that comes each time
+				m.then(func() { s.count(&s.counts.Foreign, Note{Kind: NoteForeign, Err: err}) })
+			}
 			return nil
 		case s.o.Trust != nil && isAny(err, stringphone.ErrUnsignedReply, stringphone.ErrNotPinned):
 			if s.once("refused " + err.Error()) {
