@@ -154,16 +154,16 @@ func (t *tx) wantsKey(l line) (bool, error) {
 	if l.state != connected {
 		return l.state == connecting, nil
 	}
-	var waits int
-	err := t.row("SELECT count(*) FROM inbox WHERE line = ? AND state = 'kept' AND why = ?", l.id, why(parley.ErrNoKey))(&waits)
-	if err != nil || waits > 0 {
-		return waits > 0, err
-	}
 	_, _, g, err := t.group(l)
 	if errors.Is(err, profile.ErrTampered) || errors.Is(err, errNoTransport) {
 		return false, nil // the notice about it is there
 	}
-	return g.Asks && !g.Removed, err
+	if err != nil || g.Removed || g.Asks {
+		return err == nil && !g.Removed, err
+	}
+	var waits int
+	err = t.row("SELECT count(*) FROM inbox WHERE line = ? AND state = 'kept' AND why = ?", l.id, why(parley.ErrNoKey))(&waits)
+	return waits > 0, err
 }
 
 func (t *tx) introducer(l line) (parley.Introducer, *parley.Conversation, error) {
@@ -347,6 +347,10 @@ func (t *tx) groupNews(l line) error {
 
 // waits says what it means that a packet on a shared line has to wait.
 func (t *tx) waits(l line, cause error) error {
+	_, _, g, err := t.group(l)
+	if err != nil || g.Removed { // what comes now is not for us, and the user knows it
+		return err
+	}
 	switch {
 	case errors.Is(cause, parley.ErrNoKey) && l.state == connected:
 		t.then(func() { t.m.ask(l.id) })
@@ -357,7 +361,7 @@ func (t *tx) waits(l line, cause error) error {
 			return err
 		}
 		return t.noticeOnce(l, "untrusted", fmt.Sprintf(
-			"Messages of somebody whose key you do not trust have come. The newest of them wait; they are shown when you let their writer in: parley topic people %s", shellName(name)))
+			"Something has come from somebody whose key you do not trust, or not yet. What it says waits, the newest of it, and is shown when you let its writer in: parley topic people %s", shellName(name)))
 	}
 	return nil
 }

@@ -192,6 +192,7 @@ func testGroup(w *world, b *bus, mode stringphone.Mode) {
 		second(alice.m.Expel(ctx, "lamps", alice.self().ID)),
 		second(alice.m.NamePerson(ctx, "lamps", "xyz", "x")),
 		second(alice.m.AddConversation(ctx, topicOptions("Lamps", stringphone.Setup{}))),
+		second(alice.m.AddConversation(ctx, topicOptions("the same topic", stringphone.Setup{}))),
 	} {
 		if err == nil {
 			t.Error("no error")
@@ -326,6 +327,22 @@ func TestGroupExpel(t *testing.T) {
 				if _, err := bob.m.Send(ctx, "lamps", "x"); !errors.Is(err, ErrState) || bob.self().State != "removed" {
 					t.Fatal(err, bob.self())
 				}
+				// He does not ask again by himself, whatever comes; a new conversation does.
+				alice.wait(alice.send("lamps", "among us").ID, AtRelay)
+				<-time.After(time.Hour)
+				bob.stop()
+				bob.start()
+				<-time.After(time.Hour)
+				asks := func() bool {
+					return slices.ContainsFunc(alice.people(), func(o Person) bool { return o.State == "asks" })
+				}
+				if asks() {
+					t.Fatal("the expelled one asks by himself")
+				}
+				if _, err := bob.m.AddConversation(ctx, topicOptions("again", stringphone.Setup{})); err != nil {
+					t.Fatal(err)
+				}
+				w.until("Bob asks", asks)
 			})
 		})
 	}

@@ -47,7 +47,7 @@ func TestGroupFirstTextAfterAnExpulsion(t *testing.T) {
 				id := bob.send("lamps", "not for Carol").ID
 				<-time.After(time.Minute)
 				q, err := bob.m.Queue(ctx)
-				if err != nil || len(q) != 1 || !strings.Contains(q[0].Why, "a newer topic key may wait there") {
+				if err != nil || len(q) != 1 || !strings.Contains(q[0].Why, "a newer topic key may wait there") || q[0].Relay != "bus://home" {
 					t.Fatalf("%+v %v", q, err)
 				}
 				b.setDown(false)

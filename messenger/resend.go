@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"parley"
 	"parley/content"
 )
 
@@ -208,12 +209,13 @@ func (m *Messenger) Queue(ctx context.Context) (all []QueueEntry, err error) {
 		if err != nil {
 			return err
 		}
-		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line FROM intents i JOIN timeline tl ON tl.seq = i.message
+		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line,
+			coalesce((SELECT relay FROM paths WHERE line = i.line AND dir = 'out' ORDER BY id LIMIT 1), '') FROM intents i JOIN timeline tl ON tl.seq = i.message
 			JOIN lines l ON l.id = i.line JOIN devices d ON d.id = l.device LEFT JOIN contacts c ON c.id = d.contact
 			WHERE i.kind = 'message' ORDER BY i.line, i.id`, nil, func(scan func(...any) error) error {
 			var e QueueEntry
 			var line int64
-			if err := scan(&e.Message, &e.Contact, &line); err != nil {
+			if err := scan(&e.Message, &e.Contact, &line, &e.Relay); err != nil {
 				return err
 			}
 			e.State, e.Why = m.whyBlocked(line)
@@ -223,6 +225,9 @@ func (m *Messenger) Queue(ctx context.Context) (all []QueueEntry, err error) {
 	})
 	for i := range all {
 		all[i].Message = strings.ToLower(all[i].Message)
+		if all[i].Why == "" || all[i].Why == othersFirst {
+			all[i].Why = m.away(parley.Address(all[i].Relay), all[i].Why)
+		}
 		if all[i].NextTry.Equal(time.Time{}) || all[i].NextTry.Before(m.now()) {
 			all[i].NextTry = time.Time{}
 		}
@@ -246,5 +251,18 @@ func (m *Messenger) whyBlocked(line int64) (state, why string) {
 	if why := m.settling[line]; why != "" {
 		return "waiting", why
 	}
-	return "waiting", "others go first"
+	return "waiting", othersFirst
+}
+
+const othersFirst = "others go first"
+
+// away returns why a relay cannot be reached, if it is known, or else what was
+// known before.
+func (m *Messenger) away(relay parley.Address, known string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.relays[relay]; l != nil && !l.connected && l.why != "" {
+		return l.why
+	}
+	return known
 }

@@ -160,6 +160,9 @@ func (t *tx) addConversation(name string, o ConversationOptions, topic parley.En
 	if err != nil {
 		return 0, 0, err
 	}
+	if err := t.noSuchTopic(topic); err != nil {
+		return 0, 0, err
+	}
 	if err := t.exec("UPDATE contacts SET receipts = 'none' WHERE id = ?", contact); err != nil {
 		return 0, 0, err
 	}
@@ -190,6 +193,31 @@ func (t *tx) addConversation(name string, o ConversationOptions, topic parley.En
 		return 0, 0, fmt.Errorf("%w: the conversation cannot be set up: %v", ErrState, err)
 	}
 	return id, contact, t.bucket(c).Flush()
+}
+
+// noSuchTopic refuses a topic that is a conversation already: the two would take each
+// other's packets for a stranger's. Whoever was removed comes back by a new one.
+func (t *tx) noSuchTopic(topic parley.Endpoint) error {
+	ids, err := t.ids("SELECT l.id FROM lines l JOIN paths p ON p.line = l.id WHERE l.shared AND l.state <> 'retired' AND p.dir = 'out' AND p.address = ?",
+		string(topic.Address))
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		l, err := t.line(id)
+		if err != nil {
+			return err
+		}
+		if _, _, g, err := t.group(l); err != nil || g.Removed {
+			continue // it cannot be used any more
+		}
+		var name string
+		if err := t.row("SELECT name FROM contacts WHERE id = ?", l.contact)(&name); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: this topic is the conversation %q already; a second device needs a profile of its own", ErrTaken, name)
+	}
+	return nil
 }
 
 // topicWhy puts a carrier's error at a topic into words for the user.
