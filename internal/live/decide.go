@@ -264,7 +264,7 @@ func (s *Session) decideAnswer(ctx context.Context, entry []byte) error {
 		s.again(offerPart + a.ID.String()) // the next answer of this key may do, or be needed
 		return s.tx(func(m *member) error {
 			m.b.Delete(offerPart + a.ID.String())
-			if err := m.Accept(s.o.Now(), packet); err != nil {
+			if err := m.AcceptFrom(s.o.Now(), packet, a.Key); err != nil {
 				m.then(func() { s.count(&s.counts.Forged, Note{Kind: NoteForged, ID: a.ID, Key: a.Key, Err: err}) })
 				return nil
 			}

@@ -248,6 +248,45 @@ func TestRemovedComesBack(t *testing.T) {
 	})
 }
 
+// Two are removed one after the other, and come back one after the other: the second
+// has not heard that the first is back, and learns it as it comes in.
+func TestTwoComeBack(t *testing.T) {
+	eachRotating(t, func(t *testing.T, mode stringphone.Mode) {
+		b := newBus()
+		alice, bob, carol := threeOf(t, b, mode)
+		for _, p := range []*party{bob, carol} {
+			if err := alice.s.Remove(p.status().ID); err != nil {
+				t.Fatal(err)
+			}
+			pass(2 * time.Minute)
+		}
+		alice.again(func(o *Options) { o.Admit, _ = always(Yes) })
+		for _, p := range []*party{bob, carol} {
+			p.again(func(o *Options) { o.Rejoin = true })
+			pass(12 * time.Minute)
+		}
+		all := []*party{alice, bob, carol}
+		for _, p := range all {
+			p.again(func(o *Options) { o.Admit, o.Rejoin = nil, false })
+			p.heard()
+		}
+		for range 2 {
+			for _, p := range all {
+				p.say("from " + p.name)
+				pass(time.Minute)
+				for _, q := range all {
+					if q != p {
+						q.want("from " + p.name)
+					}
+				}
+			}
+			if err := carol.s.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // Pins and leave for unsigned answers, given later than the state was made, hold.
 func TestAnsweredByHoldsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

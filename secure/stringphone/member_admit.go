@@ -48,7 +48,9 @@ func (d *draft) admitIntro(intro []byte) ([]byte, error) {
 		return nil, err
 	}
 	gone := d.isGone(id)
-	d.raise(id)
+	if gone || d.st.has(flagDirty) || d.st.mode == ForwardSecret { // it comes in with a rotation
+		d.letBack(id, d.st.epoch)
+	}
 	p, err := d.admit(key, d.self.id, memberTrusted)
 	if err != nil {
 		return nil, err
@@ -155,6 +157,11 @@ func (d *draft) fillGrant(g *grant) (err error) {
 	g.members = []ed25519.PublicKey{d.self.public()}
 	for _, p := range all {
 		g.members = append(g.members, p.key)
+	}
+	for _, k := range g.members {
+		if epoch, back := d.backSince(IDOf(k)); back {
+			g.back = append(g.back, returned{IDOf(k), epoch})
+		}
 	}
 	g.removed = d.goneIDs()
 	return nil

@@ -77,7 +77,18 @@ func (m *Member) Introduce(now time.Time) (packet []byte, err error) {
 // [ErrUntrustedKey], [ErrWrongTopicKey], [ErrMode] and, when we need a newer key
 // and the reply has the one that we know, [ErrEpoch]: another may still come.
 func (m *Member) Accept(now time.Time, reply []byte) error {
-	err := m.do(now, func(d *draft) error { return d.accept(reply, d.hinted(d.st.epoch)) })
+	return m.accept(now, reply, nil)
+}
+
+// AcceptFrom is Accept for a user who has decided to believe that key, 32 bytes: a
+// signed reply of its owner is taken also if it is neither trusted nor pinned, or was
+// removed. Whoever was removed itself comes back so by somebody whom it did not know.
+func (m *Member) AcceptFrom(now time.Time, reply []byte, key ed25519.PublicKey) error {
+	return m.accept(now, reply, key)
+}
+
+func (m *Member) accept(now time.Time, reply []byte, believed ed25519.PublicKey) error {
+	err := m.do(now, func(d *draft) error { return d.accept(reply, d.hinted(d.st.epoch), believed) })
 	if err == nil {
 		for id := range m.hints {
 			m.settleHint(id)
@@ -86,7 +97,7 @@ func (m *Member) Accept(now time.Time, reply []byte) error {
 	return err
 }
 
-func (d *draft) accept(reply []byte, lacks bool) error {
+func (d *draft) accept(reply []byte, lacks bool, believed ed25519.PublicKey) error {
 	if t, err := Message(reply).Type(); err != nil {
 		return err
 	} else if t != TypeReply || len(reply) < shortestReply {
@@ -144,7 +155,7 @@ func (d *draft) accept(reply []byte, lacks bool) error {
 		return ErrWrongTopicKey
 	case g.epoch <= d.st.epoch && !lacks && !d.st.has(flagLacks) && !d.st.has(flagRemoved):
 		return ErrWrongTopicKey
-	case (p == nil || !p.trusted()) && len(d.self.setup.Pins) == 0:
+	case (p == nil || !p.trusted()) && len(d.self.setup.Pins) == 0 && !bytes.Equal(from, believed):
 		return ErrUntrustedKey
 	}
 	return d.join(in, from, g, key)
@@ -200,7 +211,9 @@ func (d *draft) join(in *introduction, from ed25519.PublicKey, g *grant, key [Ke
 	d.st.set(flagRemoved, false)
 	d.st.set(flagLacks, false)
 	d.answered(in)
-	d.raise(replier)
+	if since, gone := d.goneSince(replier); gone {
+		d.letBack(replier, since)
+	}
 	p, err := d.admit(from, d.self.id, memberTrusted)
 	if err != nil {
 		return err
@@ -218,10 +231,26 @@ func (d *draft) join(in *introduction, from ed25519.PublicKey, g *grant, key [Ke
 			}
 		}
 	}
+	// Whom the others let in again while we were away is back for us too; whom the
+	// replier has not heard to be removed is not.
+	back := make(map[ID]uint32, len(g.back))
+	for _, r := range g.back {
+		back[r.id] = r.epoch
+	}
+	if g.epoch > 0 {
+		d.letBack(d.self.id, g.epoch-1)
+	}
+	if epoch, let := back[replier]; let {
+		d.letBack(replier, epoch)
+	}
 	k := epochKey{hash: g.hash, key: key, members: []ID{replier, d.self.id}}
 	for _, m := range g.members {
 		if id := IDOf(m); id != replier && id != d.self.id {
 			k.members = append(k.members, id)
+			epoch, let := back[id]
+			if since, gone := d.goneSince(id); let && (!gone || since <= epoch) {
+				d.letBack(id, epoch)
+			}
 		}
 		if err := d.vouch(g.epoch, m, replier); err != nil {
 			return err

@@ -106,6 +106,7 @@ func (d *draft) drop(id ID) error {
 	}
 	d.delete(row(memberRow, id))
 	d.delete(row(countRow, id))
+	d.delete(row(backRow, id))
 	d.st.members--
 	return d.dropChains(id)
 }
@@ -199,6 +200,25 @@ func (d *draft) raise(id ID) {
 		d.delete(row(goneRow, id))
 		d.st.gone--
 	}
+}
+
+// letBack takes back that a member was removed: it was let in with a rotation to a
+// later epoch than that one. It is noted for whoever comes in and knows of the removal
+// only.
+func (d *draft) letBack(id ID, epoch uint32) {
+	d.raise(id)
+	if before, _ := d.backSince(id); epoch >= before {
+		d.put(row(backRow, id), binary.BigEndian.AppendUint32(nil, epoch))
+	}
+}
+
+// backSince is the epoch that letBack has noted for a member.
+func (d *draft) backSince(id ID) (epoch uint32, back bool) {
+	b := d.get(row(backRow, id))
+	if len(b) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(b), true
 }
 
 // goneIDs are all who were removed.

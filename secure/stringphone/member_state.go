@@ -18,6 +18,7 @@ const (
 	sealingRow = "s"     // private sealing keys, newest first
 	memberRow  = "p"     // ID: participant
 	goneRow    = "t"     // ID: tombstone of who was removed
+	backRow    = "b"     // ID of a member: the highest epoch that it was removed with, before it came back
 	epochRow   = "e"     // epoch: its keys
 	chainRow   = "k"     // epoch, tag, ID: chain
 	skipRow    = "m"     // epoch, tag, ID, index: key of a missing message

@@ -114,7 +114,17 @@ type grant struct {
 	sealing [32]byte            // the replier's X25519 key for rotations; zero: none
 	members []ed25519.PublicKey // the joiner and the replier among them; none in Plain
 	removed []ID
+	back    []returned
 }
+
+// A returned is a member that was removed once, and let in again: epoch is the highest
+// one that it was removed with.
+type returned struct {
+	id    ID
+	epoch uint32
+}
+
+const returnedSize = IDSize + 4
 
 const grantVersion = 1
 
@@ -128,6 +138,10 @@ func (g *grant) marshal() []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(g.removed)))
 	for _, id := range g.removed {
 		b = append(b, id[:]...)
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(len(g.back)))
+	for _, r := range g.back {
+		b = binary.BigEndian.AppendUint32(append(b, r.id[:]...), r.epoch)
 	}
 	return b
 }
@@ -143,6 +157,9 @@ func parseGrant(b []byte) (*grant, error) {
 	}
 	g := &grant{mode: Mode(c.byte()), epoch: c.uint32(), hash: [32]byte(c.take(32)), sealing: [32]byte(c.take(32))}
 	g.members, g.removed = c.keys(MaxMembers), c.ids(MaxMembers)
+	for range c.count(MaxMembers, returnedSize) {
+		g.back = append(g.back, returned{ID(c.take(IDSize)), c.uint32()})
+	}
 	if !c.done() || g.mode > ForwardSecret || g.mode == Plain && g.epoch != 0 {
 		return nil, badFormat("a reply whose extension cannot be read")
 	}

@@ -174,8 +174,8 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 	}
 	for i := range r.added {
 		id := IDOf(r.added[i].key)
-		if since, gone := d.goneSince(id); gone && since < r.epoch {
-			d.raise(id)
+		if since, gone := d.goneSince(id); !gone || since < r.epoch {
+			d.letBack(id, r.epoch-1)
 		}
 	}
 	for i := range r.sealed {
