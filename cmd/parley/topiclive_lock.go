@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -18,7 +19,11 @@ const lockPatience = time.Second
 // would have one client ID, and the broker ends the one for the other. It waits until
 // ctx ends; then the error is errLocked.
 func (h *here) lock(ctx context.Context, purpose string) (unlock func(), err error) {
-	f, err := os.OpenFile(h.file.Path()+"."+purpose+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	path := h.file.Path()
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the same state by another name
+	}
+	f, err := os.OpenFile(path+"."+purpose+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the topic's state: %w", err)
 	}

@@ -167,7 +167,8 @@ func assignedID() string { return "auto-" + strings.ToLower(rand.Text()) }
 // detach ends the tie between a session and its connection. The will is published
 // if the client didn't say goodbye; over says that the session ends with it.
 func (h *hub) detach(s *session, will, over bool) {
-	s.conn, s.ready, s.feeds = nil, false, nil
+	s.conn, s.ready = nil, false
+	h.clearFeeds(s)
 	s.left = nowMilli()
 	h.clearZero(s)
 	over = over || s.expiry == 0

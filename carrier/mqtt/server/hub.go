@@ -34,6 +34,7 @@ type hub struct {
 	retained retainedTree
 	order    uint64 // the last number given to a message or session
 	queued   int    // entries of all sessions
+	weighed  int    // the same, as weight counts them
 	state    int64  // bytes of memory for what lasts, as charge counts them
 	accounts map[string]*account
 	unknown  account // of retained messages that were on the disk at the start

@@ -129,6 +129,7 @@ func (h *hub) answer(c *conn, kind byte, a answer) error {
 			return nil
 		}
 		delete(s.received, a.id)
+		h.charge(s.account, -holdCost)
 		if s.persistent() {
 			_ = h.batch().Delete(receivedKey(s.id, a.id), nil)
 			h.dirt.entry(s.id)

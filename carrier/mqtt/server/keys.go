@@ -14,6 +14,7 @@ const (
 	kReceived = 'i' // session's number, packet ID: a QoS 2 message that is not released → nothing
 	kMessage  = 'm' // message's number → body
 	kRetained = 'r' // topic → number (8), QoS (1), body
+	kRetainer = 'R' // topic → the user who published its retained message; nothing: one without a name
 	kWill     = 'w' // owner → willRecord
 )
 

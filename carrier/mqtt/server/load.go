@@ -41,6 +41,7 @@ func (h *hub) load() error {
 				s.received = make(map[uint16]struct{})
 			}
 			s.received[binary.BigEndian.Uint16(key[8:])] = struct{}{}
+			h.charge(s.account, holdCost)
 			return nil
 		})
 	}
@@ -129,7 +130,7 @@ func (h *hub) loadEntries(byID map[uint64]*session) error {
 		s.bytes += int64(e.size)
 		s.lastID = e.pid
 		h.queued++
-		s.account.queued++
+		h.weigh(s, e.weight())
 		s.account.stored += int64(e.size)
 		e.visible = true
 		e.dup = e.num <= s.sent
@@ -155,7 +156,7 @@ func (h *hub) loadEntries(byID map[uint64]*session) error {
 }
 
 func (h *hub) loadRetained(now int64) error {
-	return h.disk.each(kRetained, func(key, v []byte) error {
+	err := h.disk.each(kRetained, func(key, v []byte) error {
 		if len(v) < retainedHead {
 			return errRecord
 		}
@@ -167,6 +168,22 @@ func (h *hub) loadRetained(now int64) error {
 			account: &h.unknown}
 		h.order = max(h.order, item.num)
 		h.keepRetained(item)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return h.loadRetainers()
+}
+
+// loadRetainers gives retained messages to the accounts of who published them.
+func (h *hub) loadRetainers() error {
+	return h.disk.each(kRetainer, func(key, v []byte) error {
+		if item := h.retained.get(string(key)); item != nil {
+			h.chargeRetained(item, -1)
+			item.account = h.account(string(v))
+			h.chargeRetained(item, 1)
+		}
 		return nil
 	})
 }

@@ -68,7 +68,7 @@ func (h *hub) publish(p *publication) code {
 			h.purge(t.s)
 		}
 		short := !t.s.persistent() && !h.fitsMemory(t.s.account, &message{size: size})
-		if short || h.full(t.s, size) || !h.fitsQueued(t.s.account, 1+waits) || t.s.persistent() && !h.fitsDisk(t.s.account, size) {
+		if short || h.full(t.s, size) || !h.fitsQueued(t.s.account, waits+1+len(t.subIDs)/16) || t.s.persistent() && !h.fitsDisk(t.s.account, size) {
 			h.hurry(t.s)
 			if short {
 				h.hurryAll()
@@ -80,11 +80,15 @@ func (h *hub) publish(p *publication) code {
 			h.stats.refused.Add(1)
 			return quotaExceeded
 		}
-		waits++
+		waits += 1 + len(t.subIDs)/16
 		stored = stored || t.s.persistent()
 		kept = append(kept, t)
 	}
 	found = kept
+	if p.hold != 0 && !h.fitsState(p.account, holdCost) {
+		h.stats.refused.Add(1)
+		return quotaExceeded
+	}
 	hold := p.hold != 0 && p.from.persistent()
 	disk := p.retain || stored || hold
 	room := !disk || h.disk.space.room(size)
@@ -161,6 +165,7 @@ func (h *hub) hold(s *session, id uint16) {
 		s.received = make(map[uint16]struct{})
 	}
 	s.received[id] = struct{}{}
+	h.charge(s.account, holdCost)
 	if s.persistent() {
 		_ = h.batch().Set(receivedKey(s.id, id), nil, nil)
 	}
@@ -189,12 +194,13 @@ func (h *hub) spread(m *message, b *body, targets []target) {
 // pushZero queues a QoS 0 message, or drops it if the connection is behind.
 func (h *hub) pushZero(s *session, z zeroItem) {
 	l := &h.o.Limits
-	if len(s.zero) >= l.QoS0Messages || s.zeroBytes+z.m.size > l.QoS0Bytes || !h.fitsMemory(s.account, z.m) {
+	size := z.m.size + int(z.extra())
+	if len(s.zero) >= l.QoS0Messages || s.zeroBytes+size > l.QoS0Bytes || !h.fitsMemory(s.account, z.m) {
 		h.stats.dropped.Add(1)
 		return
 	}
-	h.pin(s, z.m)
+	h.pinZero(s, &z)
 	s.zero = append(s.zero, z)
-	s.zeroBytes += z.m.size
+	s.zeroBytes += size
 	s.wake()
 }

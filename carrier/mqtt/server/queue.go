@@ -23,11 +23,16 @@ func (h *hub) enqueue(s *session, e *entry) {
 	s.bytes += int64(e.size)
 	e.m.refs++
 	h.queued++
-	s.account.queued++
+	h.weigh(s, e.weight())
 	if s.id != 0 {
 		s.account.stored += int64(e.size)
 		_ = h.batch().Set(entryKey(s.id, e.num), e.pack(), nil)
 	}
+}
+
+func (h *hub) weigh(s *session, n int) {
+	h.weighed += n
+	s.account.queued += n
 }
 
 func (h *hub) show(s *session, e *entry) {
@@ -67,7 +72,7 @@ func (h *hub) drop(s *session, e *entry) {
 	}
 	s.bytes -= int64(e.size)
 	h.queued--
-	s.account.queued--
+	h.weigh(s, -e.weight())
 	if e.visible {
 		s.unlink(e)
 		if s.id == 0 && !e.released {
@@ -109,6 +114,8 @@ func (s *session) unlink(e *entry) {
 // release forgets the message of an entry whose PUBREC has come.
 func (h *hub) release(s *session, e *entry) {
 	e.released = true
+	h.weigh(s, 1-e.weight())
+	e.subIDs = nil
 	s.bytes -= int64(e.size)
 	if s.id != 0 {
 		s.account.stored -= int64(e.size)
@@ -160,6 +167,21 @@ func (h *hub) pin(s *session, m *message) {
 		h.pinned += int64(m.size)
 	}
 }
+
+// pinZero pins a QoS 0 message, with the identifiers that it has for this session.
+func (h *hub) pinZero(s *session, z *zeroItem) {
+	h.pin(s, z.m)
+	s.account.pinned += z.extra()
+	h.pinned += z.extra()
+}
+
+func (h *hub) unpinZero(s *session, z *zeroItem) {
+	h.unpin(s, z.m)
+	s.account.pinned -= z.extra()
+	h.pinned -= z.extra()
+}
+
+func (z *zeroItem) extra() int64 { return 4 * int64(len(z.subIDs)) }
 
 func (h *hub) unpin(s *session, m *message) {
 	s.account.pinned -= int64(m.size)

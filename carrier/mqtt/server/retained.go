@@ -122,6 +122,13 @@ func (h *hub) retain(b *body, num uint64, qos byte, by *account) {
 	if old != nil {
 		h.dirt.retained = true
 	}
+	switch {
+	case old != nil && old.account == by:
+	case by.user != "":
+		_ = h.batch().Set(textKey(kRetainer, b.topic), []byte(by.user), nil)
+	default:
+		_ = h.batch().Delete(textKey(kRetainer, b.topic), nil)
+	}
 	v := binary.BigEndian.AppendUint64(make([]byte, 0, retainedHead+item.size), num)
 	_ = h.batch().Set(textKey(kRetained, b.topic), b.pack(append(v, qos)), nil)
 }
@@ -151,6 +158,7 @@ func (h *hub) unretain(topic string) {
 	h.retained.remove(topic)
 	h.dirt.retained = true
 	_ = h.batch().Delete(textKey(kRetained, topic), nil)
+	_ = h.batch().Delete(textKey(kRetainer, topic), nil)
 }
 
 // mayRetain reports whether there is room for a message as its topic's last.

@@ -101,7 +101,7 @@ func (d *dirt) spans() []span {
 		out = append(out, span{[]byte{kWill}, []byte{kWill + 1}})
 	}
 	if d.retained {
-		out = append(out, span{[]byte{kRetained}, []byte{kRetained + 1}})
+		out = append(out, span{[]byte{kRetained}, []byte{kRetained + 1}}, span{[]byte{kRetainer}, []byte{kRetainer + 1}})
 	}
 	return out
 }

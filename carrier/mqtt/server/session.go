@@ -68,6 +68,10 @@ type entry struct {
 	gone       bool
 }
 
+// weight is how much of Limits.Queued an entry takes: many identifiers of
+// subscriptions make it larger than others.
+func (e *entry) weight() int { return 1 + len(e.subIDs)/16 }
+
 // A zeroItem is a QoS 0 message for one connection.
 type zeroItem struct {
 	m      *message
@@ -113,7 +117,9 @@ func (h *hub) forget(s *session) {
 		h.drop(s, e)
 	}
 	h.clearZero(s)
-	s.subs, s.received, s.feeds = nil, nil, nil
+	h.charge(s.account, -int64(len(s.received))*holdCost)
+	h.clearFeeds(s)
+	s.subs, s.received = nil, nil
 	if s.id == 0 {
 		return
 	}
@@ -132,8 +138,8 @@ func (h *hub) forget(s *session) {
 func deleteRange(b *pebble.Batch, from, to []byte) { _ = b.DeleteRange(from, to, nil) }
 
 func (h *hub) clearZero(s *session) {
-	for _, z := range s.zero {
-		h.unpin(s, z.m)
+	for i := range s.zero {
+		h.unpinZero(s, &s.zero[i])
 	}
 	s.zero, s.zeroBytes = nil, 0
 }

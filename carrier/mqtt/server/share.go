@@ -3,8 +3,9 @@ package server
 // An account is what one user makes the broker hold. All who have no name share
 // one.
 type account struct {
+	user     string
 	sessions int
-	queued   int   // entries of its sessions
+	queued   int   // entries of its sessions, by weight
 	stored   int64 // bytes of those that are on the disk
 	pinned   int64 // bytes of messages that only memory has for its sessions
 	retained int   // topics that retain a message of its own
@@ -16,7 +17,7 @@ type account struct {
 func (h *hub) account(user string) *account {
 	a := h.accounts[user]
 	if a == nil {
-		a = new(account)
+		a = &account{user: user}
 		h.accounts[user] = a
 	}
 	return a
@@ -32,7 +33,7 @@ func (h *hub) fits(mine, n, total, most int64) bool {
 }
 
 func (h *hub) fitsQueued(a *account, n int) bool {
-	return h.fits(int64(a.queued), int64(n), int64(h.queued), int64(h.o.Limits.Queued))
+	return h.fits(int64(a.queued), int64(n), int64(h.weighed), int64(h.o.Limits.Queued))
 }
 
 func (h *hub) fitsMemory(a *account, m *message) bool {
@@ -47,6 +48,17 @@ func (h *hub) fitsMemory(a *account, m *message) bool {
 // That the disk has room is known.
 func (h *hub) fitsDisk(a *account, n int) bool {
 	return !h.o.Users.several() || a.stored == 0 || a.stored+2*int64(n) <= h.disk.space.left()
+}
+
+// fitsFed reports whether a retained message may wait for a session.
+func (h *hub) fitsFed(s *session, n int) bool {
+	if !h.fitsQueued(s.account, 1) {
+		return false
+	}
+	if s.persistent() {
+		return h.disk.space.room(n) && h.fitsDisk(s.account, n)
+	}
+	return h.fitsMemory(s.account, &message{size: n})
 }
 
 func (h *hub) fitsRetained(a *account, n int, bytes int64) bool {
@@ -75,6 +87,8 @@ const (
 	itemCost    = 256 // of a retained message, besides its levels
 	levelCost   = 112
 	willCost    = 256
+	holdCost    = 64 // of a QoS 2 message that is not released
+	feedCost    = 16 // of a retained message that is to be fetched
 )
 
 // pathCost is what a topic or filter needs in a tree.

@@ -154,7 +154,11 @@ func (b *broker) retains(n int, payload string) bool {
 func TestAccountsComeBackToNothing(t *testing.T) {
 	b := start(t, Options{Users: sharers(t)})
 	for round := range 2 {
+		first := b.as("alice", who{id: "first", clean: true})
+		first.say(msg{topic: "e", payload: "old", qos: 1, retain: true})
 		c := b.as("mallory", who{id: "c", expiry: 100, will: "w", willPayload: "x"})
+		c.pub(msg{topic: "nobody", payload: "x", qos: 2, id: 77})
+		c.want(pPubrec)
 		c.sub("a/b/c", 1)
 		c.sub("a/b/c", 2)
 		c.sub("d", 1)
@@ -166,6 +170,8 @@ func TestAccountsComeBackToNothing(t *testing.T) {
 			mouth.say(msg{topic: "e", payload: "x"})
 		}
 		mouth.say(msg{topic: "a/b/c", payload: "", retain: true, qos: 1})
+		mouth.say(msg{topic: "e", payload: "", retain: true, qos: 1})
+		first.bye()
 		mouth.bye()
 		c.close()
 		if round == 0 {
@@ -176,7 +182,7 @@ func TestAccountsComeBackToNothing(t *testing.T) {
 		h := b.s.life()
 		h.mu.Lock()
 		for user, a := range h.accounts {
-			if *a != (account{}) {
+			if *a != (account{user: user}) {
 				t.Errorf("round %d: %s still has %+v", round, user, *a)
 			}
 		}

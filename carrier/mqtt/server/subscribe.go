@@ -114,16 +114,50 @@ type feed struct {
 	sub    *subscription
 	topics []string
 	limit  uint64 // the number of the last message before the subscription
+	cost   int64  // charged for topics; 0: they are not looked up yet
 }
 
 func (h *hub) feed(s *session, sub *subscription, limit uint64) {
-	f := &feed{sub: sub, topics: h.retained.match(sub.filter), limit: limit}
-	if len(f.topics) == 0 {
+	if h.retained.count == 0 {
 		h.fed(s, sub)
 		return
 	}
-	s.feeds = append(s.feeds, f)
+	kept := s.feeds[:0]
+	for _, f := range s.feeds { // one that was begun for the same filter is begun anew
+		if f.sub.filter == sub.filter {
+			h.charge(s.account, -f.cost)
+			continue
+		}
+		kept = append(kept, f)
+	}
+	s.feeds = append(kept, &feed{sub: sub, limit: limit})
 	s.wake()
+}
+
+// lookUp finds the topics of a feed, when it comes to it. It reports whether there is
+// room for them.
+func (h *hub) lookUp(s *session, f *feed) bool {
+	if f.cost > 0 {
+		return true
+	}
+	most := 1
+	if strings.ContainsAny(f.sub.filter, "+#") {
+		most = h.retained.count
+	}
+	if !h.fitsState(s.account, int64(most+1)*feedCost) {
+		return false
+	}
+	f.topics = h.retained.match(f.sub.filter)
+	f.cost = int64(len(f.topics)+1) * feedCost
+	h.charge(s.account, f.cost)
+	return true
+}
+
+func (h *hub) clearFeeds(s *session) {
+	for _, f := range s.feeds {
+		h.charge(s.account, -f.cost)
+	}
+	s.feeds = nil
 }
 
 func (h *hub) fed(s *session, sub *subscription) {
@@ -136,22 +170,28 @@ func (h *hub) fed(s *session, sub *subscription) {
 // feedAhead is how many entries may wait before more retained messages are fetched.
 const feedAhead = 32
 
-// hungry returns the next retained message that a session should get, or nil.
-func (h *hub) hungry(s *session) (*feed, *retainedItem) {
+// hungry returns the next retained message that a session should get, or nil; then
+// later says that there is no room for now.
+func (h *hub) hungry(s *session) (_ *feed, _ *retainedItem, later bool) {
 	for len(s.feeds) > 0 && len(s.byID) < min(feedAhead, h.o.Limits.QueueMessages) && len(s.zero) < feedAhead {
 		f := s.feeds[0]
-		if len(f.topics) == 0 || s.subs[f.sub.filter] != f.sub {
+		wanted := s.subs[f.sub.filter] == f.sub
+		if wanted && !h.lookUp(s, f) {
+			return nil, nil, true
+		}
+		if !wanted || len(f.topics) == 0 {
+			h.charge(s.account, -f.cost)
 			s.feeds = s.feeds[1:]
 			h.fed(s, f.sub)
 			continue
 		}
 		item := h.retained.get(f.topics[0])
 		if item != nil && item.num <= f.limit {
-			return f, item
+			return f, item, false
 		}
 		f.topics = f.topics[1:] // gone, or replaced since and sent as any other
 	}
-	return nil, nil
+	return nil, nil, false
 }
 
 // feedOne fetches one retained message for a session and queues it. It reports
@@ -163,8 +203,11 @@ func (h *hub) feedOne(c *conn) bool {
 		h.mu.Unlock()
 		return false
 	}
-	f, item := h.hungry(s)
+	f, item, later := h.hungry(s)
 	h.mu.Unlock()
+	if later {
+		c.again()
+	}
 	if item == nil {
 		return false
 	}
@@ -198,7 +241,7 @@ func (h *hub) feedOne(c *conn) bool {
 		h.spread(m, b, []target{{s: s, retain: true, subIDs: subIDs}})
 		return true
 	}
-	if s.bytes+int64(size) > h.o.Limits.QueueBytes && len(s.byID) > 0 || s.persistent() && !h.disk.space.room(size) {
+	if s.bytes+int64(size) > h.o.Limits.QueueBytes && len(s.byID) > 0 || !h.fitsFed(s, size) {
 		c.again()
 		return false
 	}

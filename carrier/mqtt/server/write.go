@@ -103,9 +103,9 @@ func (h *hub) take(c *conn, buf []byte, list []outgoing) (_ []byte, _ []outgoing
 			if s.zero = s.zero[1:]; len(s.zero) == 0 {
 				s.zero = nil
 			}
-			s.zeroBytes -= z.m.size
+			s.zeroBytes -= z.m.size + int(z.extra())
 			o := outgoing{m: z.m, body: z.m.body, d: delivery{retain: z.retain, subIDs: z.subIDs}}
-			h.unpin(s, z.m)
+			h.unpinZero(s, &z)
 			if o.expire(now) {
 				h.stats.expired.Add(1)
 				continue
