@@ -44,14 +44,20 @@ func TestFeedIsBegunAnew(t *testing.T) {
 	for i := range 60 {
 		c.say(msg{topic: fmt.Sprint("m/", i), payload: "x", qos: 1, retain: true})
 	}
+	c.sendSub("m/#", 1, 0)
+	h := b.s.life()
+	waitFor(t, "feeding", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.sessions[ownerKey("", "c")].byID) >= feedAhead
+	})
 	for range 100 {
 		c.sendSub("m/#", 1, 0)
 	}
 	c.sendSub("m/1", 1, 0)
-	h := b.s.life()
 	session := func() (*session, bool) {
 		s := h.sessions[ownerKey("", "c")]
-		return s, len(s.subs) == 2
+		return s, len(s.subs) == 2 && s.conn.pending == 0
 	}
 	waitFor(t, "subscription", func() bool { h.mu.Lock(); defer h.mu.Unlock(); _, both := session(); return both })
 	h.mu.Lock()
