@@ -48,12 +48,13 @@ func (d *draft) admitIntro(intro []byte) ([]byte, error) {
 		return nil, err
 	}
 	gone := d.isGone(id)
-	if gone || d.st.has(flagDirty) || d.st.mode == ForwardSecret { // it comes in with a rotation
-		d.letBack(id, d.st.epoch)
-	}
+	d.raise(id)
 	p, err := d.admit(key, d.self.id, memberTrusted)
 	if err != nil {
 		return nil, err
+	}
+	if gone || d.st.has(flagDirty) || d.st.mode == ForwardSecret { // it comes in with a rotation
+		d.noteBack(id, d.st.epoch)
 	}
 	p.answers = append(p.answers, millis(d.now))
 	if len(p.answers) > maxAnswers {

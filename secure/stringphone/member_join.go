@@ -211,9 +211,8 @@ func (d *draft) join(in *introduction, from ed25519.PublicKey, g *grant, key [Ke
 	d.st.set(flagRemoved, false)
 	d.st.set(flagLacks, false)
 	d.answered(in)
-	if since, gone := d.goneSince(replier); gone {
-		d.letBack(replier, since)
-	}
+	since, _ := d.goneSince(replier)
+	d.raise(replier)
 	p, err := d.admit(from, d.self.id, memberTrusted)
 	if err != nil {
 		return err
@@ -238,22 +237,22 @@ func (d *draft) join(in *introduction, from ed25519.PublicKey, g *grant, key [Ke
 		back[r.id] = r.epoch
 	}
 	if g.epoch > 0 {
-		d.letBack(d.self.id, g.epoch-1)
+		d.noteBack(d.self.id, g.epoch-1)
 	}
-	if epoch, let := back[replier]; let {
-		d.letBack(replier, epoch)
-	}
+	d.noteBack(replier, max(since, back[replier]))
 	k := epochKey{hash: g.hash, key: key, members: []ID{replier, d.self.id}}
 	for _, m := range g.members {
 		if id := IDOf(m); id != replier && id != d.self.id {
 			k.members = append(k.members, id)
-			epoch, let := back[id]
-			if since, gone := d.goneSince(id); let && (!gone || since <= epoch) {
-				d.letBack(id, epoch)
+			if since, gone := d.goneSince(id); gone && since <= back[id] {
+				d.raise(id)
 			}
 		}
 		if err := d.vouch(g.epoch, m, replier); err != nil {
 			return err
+		}
+		if epoch, let := back[IDOf(m)]; let {
+			d.noteBack(IDOf(m), epoch)
 		}
 	}
 	if again {

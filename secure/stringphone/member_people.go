@@ -202,17 +202,19 @@ func (d *draft) raise(id ID) {
 	}
 }
 
-// letBack takes back that a member was removed: it was let in with a rotation to a
-// later epoch than that one. It is noted for whoever comes in and knows of the removal
-// only.
-func (d *draft) letBack(id ID, epoch uint32) {
-	d.raise(id)
-	if before, _ := d.backSince(id); epoch >= before {
+// noteBack remembers with which epochs at most a member had been removed before it was
+// let in: those before the rotation that let it in. It is for whoever comes in and
+// knows of a removal only. Nothing is kept of those who are no members.
+func (d *draft) noteBack(id ID, epoch uint32) {
+	if epoch == 0 || id != d.self.id && d.get(row(memberRow, id)) == nil {
+		return
+	}
+	if before, there := d.backSince(id); !there || epoch > before {
 		d.put(row(backRow, id), binary.BigEndian.AppendUint32(nil, epoch))
 	}
 }
 
-// backSince is the epoch that letBack has noted for a member.
+// backSince is the epoch that noteBack has noted for a member.
 func (d *draft) backSince(id ID) (epoch uint32, back bool) {
 	b := d.get(row(backRow, id))
 	if len(b) != 4 {

@@ -92,6 +92,47 @@ func comings(t *testing.T, mode Mode, seed uint64) {
 	}
 }
 
+// TestReturnsAreBounded: whom a rotation adds and does not seal to is no member, and
+// nothing is kept of it; a key that it names a thousand times is tried twice.
+func TestReturnsAreBounded(t *testing.T) {
+	a, b, c := three(t, Headed)
+	r := &rotation{epoch: 1, mode: Headed}
+	for range 50 {
+		stranger := newPeer(t, "stranger", Setup{Seed: GenerateSeed()})
+		r.added = append(r.added, joiner{key: stranger.m.PublicKey()})
+		r.sealed = append(r.sealed, sealedKey{key: a.m.PublicKey()})
+	}
+	before := a.b.Clone()
+	must(t, a.m.do(then, func(d *draft) error {
+		from, err := d.participant(id(b))
+		must(t, err)
+		return d.takePeople(from, &header{}, r)
+	}))
+	kept := 0
+	for range a.b.Scan(backRow) {
+		kept++
+	}
+	for range before.Scan(backRow) {
+		kept--
+	}
+	if kept != 0 || len(a.m.Members()) != 3 {
+		t.Errorf("%d notes about strangers, %d members", kept, len(a.m.Members()))
+	}
+	if n := len(r.keysOf(a.m.PublicKey())); n != 2 {
+		t.Errorf("%d keys are tried", n)
+	}
+	// Who comes back is noted, once.
+	must(t, a.m.Remove(then, id(c)))
+	spreadTo([]*peer{a, b, c}, map[*peer]bool{a: true, b: true})
+	intro, err := c.m.Introduce(then)
+	must(t, err)
+	_, err = a.m.Admit(a.now.Add(time.Hour), intro)
+	must(t, err)
+	if a.b.Get(row(backRow, id(c))) == nil {
+		t.Error("a return is not noted")
+	}
+}
+
 // spreadTo passes on what members have posted, to everybody, until nobody posts any
 // more; those who are out may refuse. Who has just come in is past the rotation that
 // let it in.

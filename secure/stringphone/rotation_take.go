@@ -174,8 +174,8 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 	}
 	for i := range r.added {
 		id := IDOf(r.added[i].key)
-		if since, gone := d.goneSince(id); !gone || since < r.epoch {
-			d.letBack(id, r.epoch-1)
+		if since, gone := d.goneSince(id); gone && since < r.epoch {
+			d.raise(id)
 		}
 	}
 	for i := range r.sealed {
@@ -196,6 +196,9 @@ func (d *draft) takePeople(from *participant, h *header, r *rotation) error {
 		p, err := d.participant(IDOf(r.added[i].key))
 		if err != nil {
 			return err
+		}
+		if p != nil {
+			d.noteBack(p.id, r.epoch-1)
 		}
 		if p != nil && allZero(p.sealing[:]) {
 			d.learnSealing(p, r.added[i].sealing, stage{r.epoch, 0})
