@@ -83,6 +83,22 @@ func (p *person) admits(q *person) {
 	p.w.until(q.name+" is in", func() bool { return q.contact("lamps").State == connected })
 }
 
+// trio makes three who are in a topic and have heard "before" of the first, who has
+// let the others in.
+func (w *world) trio(b *bus, mode stringphone.Mode) (alice, bob, carol *person) {
+	w.t.Helper()
+	alice, bob, carol = w.phone(b, "alice"), w.phone(b, "bob"), w.phone(b, "carol")
+	alice.enter(stringphone.Setup{Found: true, Mode: mode})
+	bob.enter(stringphone.Setup{})
+	alice.admits(bob)
+	carol.enter(stringphone.Setup{})
+	alice.admits(carol)
+	alice.wait(alice.send("lamps", "before").ID, AtRelay)
+	bob.hears("before")
+	carol.hears("before")
+	return alice, bob, carol
+}
+
 func (p *person) hears(texts ...string) {
 	p.w.t.Helper()
 	p.w.until(fmt.Sprintf("%s hears %q", p.name, texts), func() bool { return slices.Equal(p.texts("lamps"), texts) })
@@ -286,15 +302,7 @@ func TestGroupExpel(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			inTopic(t, 2, func(w *world, b *bus) {
 				t, ctx := w.t, context.Background()
-				alice, bob, carol := w.phone(b, "alice"), w.phone(b, "bob"), w.phone(b, "carol")
-				alice.enter(stringphone.Setup{Found: true, Mode: mode})
-				bob.enter(stringphone.Setup{})
-				alice.admits(bob)
-				carol.enter(stringphone.Setup{})
-				alice.admits(carol)
-				alice.wait(alice.send("lamps", "before").ID, AtRelay)
-				bob.hears("before")
-				carol.hears("before")
+				alice, bob, carol := w.trio(b, mode)
 				p, err := alice.m.Expel(ctx, "lamps", bob.self().ID)
 				if err != nil {
 					t.Fatal(err)

@@ -20,15 +20,7 @@ func TestGroupFirstTextAfterAnExpulsion(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			inTopic(t, 7, func(w *world, b *bus) {
 				t, ctx := w.t, context.Background()
-				alice, bob, carol := w.phone(b, "alice"), w.phone(b, "bob"), w.phone(b, "carol")
-				alice.enter(stringphone.Setup{Found: true, Mode: mode})
-				bob.enter(stringphone.Setup{})
-				alice.admits(bob)
-				carol.enter(stringphone.Setup{})
-				alice.admits(carol)
-				alice.wait(alice.send("lamps", "before").ID, AtRelay)
-				bob.hears("before")
-				carol.hears("before")
+				alice, bob, carol := w.trio(b, mode)
 				bob.stop()
 				if _, err := alice.m.Expel(ctx, "lamps", carol.self().ID); err != nil {
 					t.Fatal(err)

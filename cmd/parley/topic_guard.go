@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"parley/internal/keyfile"
 	"parley/secure/stringphone"
@@ -27,7 +26,6 @@ type guardFile struct {
 const (
 	guardHead   = 5
 	guardDigest = 16
-	guardPoll   = 10 * time.Millisecond
 	maxGuard    = 8 << 20 // more than three times a guard of 65,536 boxes
 )
 
@@ -55,23 +53,17 @@ func (g *guardFile) close() {
 // begin waits until no other run uses the guard, and takes in what those have
 // remembered.
 func (g *guardFile) begin(ctx context.Context) error {
-	for {
-		err := lockFile(g.lock)
-		if err == nil {
-			if err = g.refresh(); err != nil {
-				g.end()
-			}
-			return err
-		}
-		if !errors.Is(err, errLocked) {
-			return fmt.Errorf("--guard: %s cannot be locked: %w", g.lock.Name(), err)
-		}
-		select {
-		case <-time.After(guardPoll):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	err := awaitLock(ctx, g.lock)
+	switch {
+	case errors.Is(err, errLocked):
+		return context.Cause(ctx)
+	case err != nil:
+		return fmt.Errorf("--guard: %s cannot be locked: %w", g.lock.Name(), err)
 	}
+	if err = g.refresh(); err != nil {
+		g.end()
+	}
+	return err
 }
 
 func (g *guardFile) end() { unlockFile(g.lock) }

@@ -23,25 +23,19 @@ func TestTopicLivePinLater(t *testing.T) {
 		if code, _ := bob.run("join", "--timeout", "1s").end(); code != exitQueued {
 			t.Fatalf("nobody is there, and join ends with %d", code)
 		}
-		wrong := mallory.run("join", "--new", "--pair", "1m", "--stay")
-		wrong.await("You have the topic key")
+		wrong := mallory.letIn("--new")
 		code, out := bob.run("join", "--pin", alice.key, "--pair", "30s", "--timeout", "5s").end()
 		if code != exitQueued || strings.Contains(out, mallory.id) {
 			t.Fatalf("bob, who takes alice's key only, ends with %d: %s", code, out)
 		}
-		wrong.interrupt()
-		wrong.end()
-		right := alice.run("join", "--new", "--pair", "1m", "--stay")
-		right.await("You have the topic key")
+		wrong.stop()
+		right := alice.letIn("--new")
 		if out := bob.run("join", "--timeout", "1m").must(); !strings.Contains(out, alice.id) {
 			t.Errorf("bob is told %q", out)
 		}
-		right.interrupt()
-		right.end()
+		right.stop()
 		bob.run("pub", "hello alice").must()
-		if got := texts(t, alice.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[hello alice]" {
-			t.Errorf("alice heard %q", got)
-		}
+		alice.hears("hello alice")
 	})
 }
 
@@ -51,34 +45,23 @@ func TestTopicLiveFirstPubAfterARemoval(t *testing.T) {
 	eachBroker(t, func(t *testing.T, kind string) {
 		t.Parallel()
 		b := free(t, kind)
-		alice, bob, mallory := newDevice(t, b), newDevice(t, b), newDevice(t, b)
-		letting := alice.run("join", "--new", "--pair", "1m", "--stay")
-		letting.await("You have the topic key")
-		bob.run("join", "--pair", "30s", "--timeout", "1m").must()
-		mallory.run("join", "--pair", "30s", "--timeout", "1m").must()
-		letting.interrupt()
-		letting.end()
+		all := joined(t, b, 3)
+		alice, bob, mallory := all[0], all[1], all[2]
 		alice.run("remove", mallory.id[:8]).must()
 		bob.run("pub", "not for mallory").must()
-		if got := texts(t, alice.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[not for mallory]" {
-			t.Errorf("alice heard %q", got)
-		}
+		alice.hears("not for mallory")
 		if out := mallory.run("sub", "--json", "--timeout", "2s").must(); strings.Contains(out, "not for mallory") {
 			t.Errorf("mallory heard %q", out)
 		}
 
 		// She asks again, and is let in again.
-		letting = alice.run("join", "--pair", "1m", "--stay")
-		letting.await("You have the topic key")
+		letting := alice.letIn()
 		if out := mallory.run("join", "--pair", "30s", "--timeout", "1m").must(); !strings.Contains(out, alice.id) && !strings.Contains(out, bob.id) {
 			t.Errorf("mallory is told %q", out)
 		}
-		letting.interrupt()
-		letting.end()
+		letting.stop()
 		bob.run("pub", "for all of us").must()
-		if got := texts(t, mallory.run("sub", "--json", "--count", "1", "--timeout", "30s").must()); fmt.Sprint(got) != "[for all of us]" {
-			t.Errorf("mallory heard %q", got)
-		}
+		mallory.hears("for all of us")
 	})
 }
 
@@ -88,12 +71,8 @@ func TestTopicLiveTwoAtOnce(t *testing.T) {
 	eachBroker(t, func(t *testing.T, kind string) {
 		t.Parallel()
 		b := free(t, kind)
-		alice, bob := newDevice(t, b), newDevice(t, b)
-		letting := alice.run("join", "--new", "--pair", "1m", "--stay")
-		letting.await("You have the topic key")
-		bob.run("join", "--pair", "30s", "--timeout", "1m").must()
-		letting.interrupt()
-		letting.end()
+		devices := joined(t, b, 2)
+		alice, bob := devices[0], devices[1]
 		var all []*proc
 		for i := range 5 {
 			all = append(all, alice.run("pub", fmt.Sprint(i)))
@@ -138,8 +117,7 @@ func TestTopicLiveTwoAtOnce(t *testing.T) {
 		if code, out := bob.run("sub", "--timeout", "5s").end(); code != exitState {
 			t.Errorf("a second sub ends with %d: %s", code, out)
 		}
-		one.interrupt()
-		one.end()
+		one.stop()
 	})
 }
 

@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 )
-
-// lockLook is how often a lock that another process has is tried again.
-const lockLook = 50 * time.Millisecond
 
 // lockPatience is how long a sub waits for another to end.
 const lockPatience = time.Second
@@ -27,29 +23,16 @@ func (h *here) lock(ctx context.Context, purpose string) (unlock func(), err err
 	if err != nil {
 		return nil, fmt.Errorf("the topic's state: %w", err)
 	}
-	tick := time.NewTicker(lockLook)
-	defer tick.Stop()
 	told := time.AfterFunc(2*time.Second, func() {
 		h.a.note("Another command is at it with %s; waiting for it to end.", h.file.Path())
 	})
 	defer told.Stop()
-	for {
-		err := lockFile(f)
-		if err == nil {
-			return func() {
-				unlockFile(f)
-				f.Close()
-			}, nil
-		}
-		if !errors.Is(err, errLocked) {
-			f.Close()
-			return nil, fmt.Errorf("the topic's state: %w", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			f.Close()
-			return nil, errLocked
-		}
+	if err := awaitLock(ctx, f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the topic's state: %w", err)
 	}
+	return func() {
+		unlockFile(f)
+		f.Close()
+	}, nil
 }

@@ -11,42 +11,6 @@ import (
 	"parley/secure/stringphone"
 )
 
-// again starts a party anew, after a change of its options.
-func (p *party) again(change func(*Options)) {
-	p.t.Helper()
-	if p.stop != nil {
-		p.stop()
-	}
-	if change != nil {
-		change(&p.o)
-	}
-	p.start()
-}
-
-// threeOf returns members of one topic; nobody asks a person from now on, and only
-// members are answered.
-func threeOf(t *testing.T, b *bus, mode stringphone.Mode) (alice, bob, mallory *party) {
-	alice = newParty(t, b, "alice", stringphone.Setup{Mode: mode, Found: true}).open().start()
-	bob = newParty(t, b, "bob", stringphone.Setup{}).open().start()
-	mallory = newParty(t, b, "mallory", stringphone.Setup{}).open().start()
-	pass(time.Minute)
-	for _, p := range []*party{alice, bob, mallory} {
-		p.again(func(o *Options) { o.Admit = nil })
-		if !p.status().Joined {
-			t.Fatal(p.name, "has not joined")
-		}
-	}
-	return alice, bob, mallory
-}
-
-func eachRotating(t *testing.T, do func(t *testing.T, mode stringphone.Mode)) {
-	for _, mode := range modes[1:] {
-		t.Run(mode.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { do(t, mode) })
-		})
-	}
-}
-
 func settleAfter(d time.Duration, missed bool) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		select {

@@ -83,42 +83,32 @@ func TestThreeTalk(t *testing.T) {
 }
 
 func TestRemovedReadsNothingNewer(t *testing.T) {
-	for _, mode := range modes[1:] {
-		t.Run(mode.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBus()
-				alice := newParty(t, b, "alice", stringphone.Setup{Mode: mode, Found: true}).open().start()
-				bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
-				mallory := newParty(t, b, "mallory", stringphone.Setup{}).open().start()
-				pass(time.Minute)
-				alice.say("all of you")
-				bob.want("all of you")
-				mallory.want("all of you")
-				deny, _ := always(No)
-				alice.o.Admit = deny
-				alice.stop()
-				alice.start()
-				bob.o.Admit = deny
-				bob.stop()
-				bob.start()
-				if err := alice.s.Remove(mallory.status().ID); err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait()
-				alice.say("without mallory")
-				bob.want("without mallory")
-				bob.say("indeed")
-				alice.want("indeed")
-				pass(10 * time.Minute)
-				mallory.want()
-				if err := mallory.s.Say([]byte("still here"), false); err == nil {
-					synctest.Wait()
-				}
-				alice.want()
-				bob.want()
-			})
-		})
-	}
+	eachRotating(t, func(t *testing.T, mode stringphone.Mode) {
+		b := newBus()
+		alice, bob, mallory := threeOf(t, b, mode)
+		alice.say("all of you")
+		bob.want("all of you")
+		mallory.want("all of you")
+		deny, _ := always(No)
+		for _, p := range []*party{alice, bob} {
+			p.again(func(o *Options) { o.Admit = deny })
+		}
+		if err := alice.s.Remove(mallory.status().ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		alice.say("without mallory")
+		bob.want("without mallory")
+		bob.say("indeed")
+		alice.want("indeed")
+		pass(10 * time.Minute)
+		mallory.want()
+		if err := mallory.s.Say([]byte("still here"), false); err == nil {
+			synctest.Wait()
+		}
+		alice.want()
+		bob.want()
+	})
 }
 
 // A question at the terminal may stay unanswered for hours: messages go on.
@@ -325,35 +315,29 @@ func TestUntrustedWaits(t *testing.T) {
 // Who was away while the topic got new keys asks again and is answered without
 // anybody's being asked: it is a member.
 func TestMissedRotations(t *testing.T) {
-	for _, mode := range modes[1:] {
-		t.Run(mode.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBus()
-				alice := newParty(t, b, "alice", stringphone.Setup{Mode: mode, Found: true}).open().start()
-				bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
-				pass(time.Minute)
-				alice.o.Admit = nil
-				alice.stop()
-				alice.start()
-				bob.stop()
-				b.forget("bob")
-				for range 4 {
-					if err := alice.s.Rotate(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				pass(time.Minute)
-				bob.start()
-				alice.say("under the newest key")
-				pass(5 * time.Minute)
-				bob.heard() // with forward secrecy it stays closed: nobody has its key any more
-				alice.say("and now")
-				bob.want("and now")
-				bob.say("thanks")
-				alice.want("thanks")
-			})
-		})
-	}
+	eachRotating(t, func(t *testing.T, mode stringphone.Mode) {
+		b := newBus()
+		alice := newParty(t, b, "alice", stringphone.Setup{Mode: mode, Found: true}).open().start()
+		bob := newParty(t, b, "bob", stringphone.Setup{}).open().start()
+		pass(time.Minute)
+		alice.again(func(o *Options) { o.Admit = nil })
+		bob.stop()
+		b.forget("bob")
+		for range 4 {
+			if err := alice.s.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(time.Minute)
+		bob.start()
+		alice.say("under the newest key")
+		pass(5 * time.Minute)
+		bob.heard() // with forward secrecy it stays closed: nobody has its key any more
+		alice.say("and now")
+		bob.want("and now")
+		bob.say("thanks")
+		alice.want("thanks")
+	})
 }
 
 // Who was away for many rotations follows them all, if the broker has kept them,

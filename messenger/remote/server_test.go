@@ -154,7 +154,7 @@ func TestShowThatIsNeverAnswered(t *testing.T) {
 		go func() {
 			ended <- c.Listen(ctx, "", func(messenger.Message) error { <-hang; return nil })
 		}()
-		time.Sleep(2 * showTimeout) // fake time
+		<-time.After(2 * showTimeout) // fake time
 		cancel()
 		close(hang)
 		if err := <-ended; err == nil {

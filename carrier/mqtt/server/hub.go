@@ -30,7 +30,7 @@ type hub struct {
 	group    *group
 	closing  bool
 	sessions map[string]*session // by ownerKey
-	subs     node
+	subs     subTree
 	retained retainedTree
 	order    uint64 // the last number given to a message or session
 	queued   int    // entries of all sessions

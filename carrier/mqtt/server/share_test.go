@@ -300,7 +300,7 @@ func TestTurnstile(t *testing.T) {
 		go g.enter("gone", time.Hour, done)
 		synctest.Wait()
 		close(done)
-		time.Sleep(2 * time.Second) // fake time
+		<-time.After(2 * time.Second) // fake time
 		synctest.Wait()
 		var got []string
 		for range mostWaiting + 1 {

@@ -87,7 +87,7 @@ func TestTree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	all := filters(3)
 	topics := every(3, "a", "b", "$c", "")
-	var root node
+	var root subTree
 	have := make(map[*session]map[string]bool)
 	sessions := []*session{{}, {}, {}}
 	for _, s := range sessions {
@@ -128,7 +128,7 @@ func TestTree(t *testing.T) {
 			root.remove(f, s)
 		}
 	}
-	if len(root.kids) > 0 {
+	if root.root.kid != nil || len(root.root.kids) > 0 {
 		t.Error("an empty tree has levels")
 	}
 }
@@ -171,7 +171,7 @@ func TestRetainedTree(t *testing.T) {
 	for s := range have {
 		tree.remove(s)
 	}
-	if len(tree.root.kids) > 0 || tree.count != 0 || tree.bytes != 0 {
+	if tree.root.kid != nil || len(tree.root.kids) > 0 || tree.count != 0 || tree.bytes != 0 {
 		t.Error("an empty tree is not empty")
 	}
 }

@@ -11,16 +11,15 @@ type subscription struct {
 	unfed       bool // retained messages are still to be sent
 }
 
-// A node is a level of filters. The wildcards are levels like any other.
-type node levelsOf[map[*session]*subscription]
+// A subTree holds the subscriptions of all, by filter. The wildcards are levels like
+// any other.
+type subTree struct{ root subNode }
 
-type nodeLevels = levelsOf[map[*session]*subscription]
-
-func (n *node) levels() *nodeLevels { return (*nodeLevels)(n) }
+type subNode = levelsOf[map[*session]*subscription]
 
 // add puts a subscription in, in place of the session's old one.
-func (n *node) add(filter string, s *session, sub *subscription) {
-	leaf := n.levels().grow(filter)
+func (t *subTree) add(filter string, s *session, sub *subscription) {
+	leaf := t.root.grow(filter)
 	if leaf.at == nil {
 		leaf.at = make(map[*session]*subscription, 1)
 	}
@@ -28,20 +27,20 @@ func (n *node) add(filter string, s *session, sub *subscription) {
 }
 
 // remove takes a session's subscription out, and levels that nobody needs.
-func (n *node) remove(filter string, s *session) {
-	n.levels().trim(filter,
-		func(leaf *nodeLevels) { delete(leaf.at, s) },
+func (t *subTree) remove(filter string, s *session) {
+	t.root.trim(filter,
+		func(leaf *subNode) { delete(leaf.at, s) },
 		func(at *map[*session]*subscription) bool { return len(*at) == 0 })
 }
 
 // match calls f for each subscription whose filter matches the topic.
-func (n *node) match(topic string, f func(*session, *subscription)) {
-	walk(n.levels(), topic, true, !isSystem(topic), f)
+func (t *subTree) match(topic string, f func(*session, *subscription)) {
+	walk(&t.root, topic, true, !isSystem(topic), f)
 }
 
 // walk matches what is left of a topic, if more is set; wild says whether
 // wildcards count on this level.
-func walk(n *nodeLevels, rest string, more, wild bool, f func(*session, *subscription)) {
+func walk(n *subNode, rest string, more, wild bool, f func(*session, *subscription)) {
 	if wild {
 		if hash := n.down("#"); hash != nil {
 			visit(hash, f)
@@ -62,7 +61,7 @@ func walk(n *nodeLevels, rest string, more, wild bool, f func(*session, *subscri
 	}
 }
 
-func visit(n *nodeLevels, f func(*session, *subscription)) {
+func visit(n *subNode, f func(*session, *subscription)) {
 	for s, sub := range n.at {
 		f(s, sub)
 	}
