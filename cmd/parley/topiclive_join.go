@@ -226,6 +226,13 @@ func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose
 		o.Joined = t.joined
 	}
 	o.Unsure = t.unsure
+	o.Alone = func(ctx context.Context) (func(), error) {
+		done, err := t.h.lock(ctx, "outbox", false)
+		if errors.Is(err, errLocked) {
+			err = ctx.Err()
+		}
+		return done, err
+	}
 	if t.pair > 0 {
 		t.until = time.Now().Add(t.pair)
 	}

@@ -11,10 +11,11 @@ import (
 // lockPatience is how long a sub waits for another to end.
 const lockPatience = time.Second
 
-// lock makes us the only process that is connected for a purpose with this state: two
-// would have one client ID, and the broker ends the one for the other. It waits until
+// lock makes us the only process that does something with this state. Two that are
+// connected for one purpose would have one client ID, and the broker ends the one for
+// the other; two that publish the outbox would say everything twice. It waits until
 // ctx ends; then the error is errLocked.
-func (h *here) lock(ctx context.Context, purpose string) (unlock func(), err error) {
+func (h *here) lock(ctx context.Context, purpose string, tell bool) (unlock func(), err error) {
 	path := h.file.Path()
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // the same state by another name
@@ -23,10 +24,11 @@ func (h *here) lock(ctx context.Context, purpose string) (unlock func(), err err
 	if err != nil {
 		return nil, fmt.Errorf("the topic's state: %w", err)
 	}
-	told := time.AfterFunc(2*time.Second, func() {
-		h.a.note("Another command is at it with %s; waiting for it to end.", h.file.Path())
-	})
-	defer told.Stop()
+	if tell {
+		defer time.AfterFunc(2*time.Second, func() {
+			h.a.note("Another command is at it with %s; waiting for it to end.", h.file.Path())
+		}).Stop()
+	}
 	if err := awaitLock(ctx, f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("the topic's state: %w", err)

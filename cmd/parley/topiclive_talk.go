@@ -66,7 +66,7 @@ func (c *topicSubCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	soon, stop := context.WithTimeout(ctx, lockPatience)
-	unlock, err := h.lock(soon, "listen")
+	unlock, err := h.lock(soon, "listen", false)
 	stop()
 	if errors.Is(err, errLocked) && ctx.Err() == nil {
 		return &kindError{messenger.ErrState, fmt.Errorf("another parley topic sub listens with %s: end it first; a second device needs an identity of its own", h.file.Path())}
@@ -198,7 +198,7 @@ func (h *here) talk(ctx context.Context, how talking, do func(s *live.Session, f
 	}
 	dialling, cancel := context.WithTimeout(ctx, how.patience)
 	defer cancel()
-	unlock, locked := h.lock(dialling, "talk")
+	unlock, locked := h.lock(dialling, "talk", true)
 	if locked == nil {
 		defer unlock()
 	} else if ctx.Err() != nil || !errors.Is(locked, errLocked) {

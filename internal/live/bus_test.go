@@ -74,10 +74,18 @@ type port struct {
 	b    *bus
 	name string
 	slow time.Duration // before what was kept comes
+
+	publish time.Duration // that publishing takes
 }
 
-func (p port) Publish(_ context.Context, payload []byte, retain bool) error {
-	return p.b.say(slices.Clone(payload), retain)
+func (p port) Publish(ctx context.Context, payload []byte, retain bool) error {
+	err := p.b.say(slices.Clone(payload), retain)
+	select {
+	case <-time.After(p.publish):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return err
 }
 
 func (p port) Receive(ctx context.Context, take func([]byte, bool) error) error {

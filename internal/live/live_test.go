@@ -380,6 +380,47 @@ func TestManyRotationsWhileAway(t *testing.T) {
 	})
 }
 
+// Two processes of one member publish what is in the outbox once, however long it
+// takes: devices of the original's kind would take a second one for a new message.
+func TestPublishedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus()
+		alice := newParty(t, b, "alice", stringphone.Setup{Mode: stringphone.Plain, Found: true}).open()
+		one := make(chan struct{}, 1)
+		alice.o.Alone = func(ctx context.Context) (func(), error) {
+			select {
+			case one <- struct{}{}:
+				return func() { <-one }, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		alice.o.Channel = port{b: b, name: "alice", publish: time.Minute}
+		alice.start()
+		o := alice.o
+		o.Channel, o.Show = port{b: b, name: "alice-talk", publish: time.Minute}, nil
+		other, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { other.Run(ctx) })
+		for i := range 3 {
+			if err := other.Say(fmt.Append(nil, "o", i), false); err != nil {
+				t.Fatal(err)
+			}
+			alice.say(fmt.Sprint("a", i))
+		}
+		pass(time.Hour)
+		cancel()
+		wg.Wait()
+		if len(b.log) != 6 {
+			t.Errorf("6 texts were published %d times", len(b.log))
+		}
+	})
+}
+
 // One process publishes while another listens, on the same state.
 func TestTwoProcessesOfOneMember(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode stringphone.Mode) {

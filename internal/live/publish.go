@@ -144,6 +144,13 @@ func (s *Session) Flush(ctx context.Context) error {
 	}
 	s.flushing.Lock() // or each entry would go out as often as this is called
 	defer s.flushing.Unlock()
+	if s.o.Alone != nil {
+		done, err := s.o.Alone(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	for done := ""; ; {
 		var e entry
 		var waits error

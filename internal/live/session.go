@@ -66,6 +66,10 @@ type Options struct {
 	// nothing is sealed under a key that was replaced while we were away, and reports
 	// whether something may have been missed. Nil: there is nothing to wait for.
 	Settle func(context.Context) (missed bool)
+	// Alone makes this process the only one that publishes what is in the outbox, until
+	// done is called: else two would publish the same, and devices of the original's
+	// kind take both. Nil: there is no other.
+	Alone func(context.Context) (done func(), err error)
 	// Unsure seals texts also when a newer key may have been missed.
 	Unsure bool
 	// Rejoin asks to be let in again although we were removed.
