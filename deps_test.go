@@ -22,20 +22,27 @@ var rules = []struct {
 	{"envelope", []string{"."}},
 	{"content", []string{"."}},
 	{"content/*", []string{".", "content"}},
+	{"secure/nes", []string{".", "envelope", "internal/rsakey", "internal/jsonobject"}},
 	{"secure/*", []string{".", "envelope"}},
+	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
+	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile"}},
+	{"keydir/client", []string{"keydir", "internal/rsakey", "internal/jsonobject"}},
 	{"broker", []string{"broker/store"}},
 	{"broker/store", nil},
 	{"broker/store/*", []string{"broker/store"}},
 	{"carrier/*", []string{"."}},
 	{"carrier/*/client", []string{".", "carrier/*"}},
 	{"carrier/*/server", []string{"carrier/*", "broker", "broker/store"}},
-	{"server", []string{"broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server", "internal/keyfile"}},
+	{"server", []string{"broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server", "keydir/server", "internal/keyfile"}},
 	{"messenger", []string{".", "content", "envelope", "messenger/profile"}},
 	{"messenger/profile", []string{".", "internal/keyfile"}},
 	{"messenger/remote", []string{"messenger"}},
-	{"builtin", []string{".", "envelope", "messenger", "messenger/profile", "carrier/*", "carrier/*/client", "secure/*", "internal/words"}},
+	{"builtin", []string{".", "envelope", "messenger", "messenger/profile", "carrier/*", "carrier/*/client", "secure/*", "keydir", "keydir/client", "internal/rsakey", "internal/words"}},
 	{"parleytest", []string{".", "broker/store", "envelope"}},
 	{"internal/keyfile", nil},
+	{"internal/rsakey", nil},
+	{"internal/jsonobject", nil},
+	{"internal/nes", []string{".", "internal/bucketfile", "internal/keyfile", "internal/rsakey", "internal/term", "secure/nes", "keydir", "keydir/client", "carrier/mqtt", "carrier/mqtt/client"}},
 	{"internal/words", nil},
 	{"internal/qr", nil},
 	{"internal/term", nil},
@@ -43,20 +50,21 @@ var rules = []struct {
 	{"internal/live", []string{".", "internal/bucketfile", "secure/stringphone"}},
 	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
 	{"cmd/parleyd", []string{"server"}},
-	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "internal/*"}},
+	{"cmd/nes", []string{"internal/nes", "internal/term"}},
+	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "keydir", "keydir/client", "internal/*"}},
 	{"examples/*", []string{".", "secure/*", "carrier/*", "carrier/*/client"}},
 }
 
 // serverSide may not reach what could decrypt, not even through others: the
 // server cannot read because the code is not there.
 var (
-	serverSide = []string{"server", "cmd/parleyd", "broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server"}
-	endToEnd   = []string{"secure/*", "content", "content/*", "messenger", "messenger/*", "keyring", "carrier/*/client", "builtin"}
+	serverSide = []string{"server", "cmd/parleyd", "broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server", "keydir", "keydir/server"}
+	endToEnd   = []string{"secure/*", "content", "content/*", "messenger", "messenger/*", "keyring", "carrier/*/client", "keydir/client", "builtin"}
 )
 
 // Pure packages get time, randomness and storage from their caller.
 var (
-	pure         = []string{".", "envelope", "content", "content/*", "secure/*"}
+	pure         = []string{".", "envelope", "content", "content/*", "secure/*", "keydir", "internal/rsakey", "internal/jsonobject"}
 	notInPure    = []string{"net/http", "database/sql", "log", "log/slog", "os/exec", "net/rpc", "testing"}
 	notImporting = []string{"net", "os", "io/fs", "log", "log/slog"} // directly
 )
