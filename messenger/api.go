@@ -51,8 +51,12 @@ type Contact struct {
 	State      string    `json:"state"` // "invited", "connecting", "connected"
 	Verified   bool      `json:"verified"`
 	KeyChanged bool      `json:"key_changed,omitempty"` // loud, until verified again
-	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare", "string-phone"
+	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare", "string-phone", "nes"
 	Mode       string    `json:"mode,omitempty"`        // of a conversation of many: "plain", "headed", "forward-secret"
+	Account    string    `json:"account,omitempty"`     // ours in an older system, that reaches the contact
+	User       string    `json:"user,omitempty"`        // the contact's name there
+	Presence   string    `json:"presence,omitempty"`    // "online", "away", "offline", "unknown"; empty: never told
+	Seen       time.Time `json:"seen,omitzero"`         // when it told that
 	Members    int       `json:"members,omitempty"`     // of a conversation of many, with us; else 0
 	Promises   []string  `json:"promises"`              // what the line promises, in words
 	Lacks      []string  `json:"lacks"`                 // and what it does not
@@ -165,6 +169,18 @@ type API interface {
 	Accept(ctx context.Context, o AcceptOptions) (Contact, error)
 	// AddConversation makes a conversation of many, which is a contact from then on.
 	AddConversation(ctx context.Context, o ConversationOptions) (Contact, error)
+
+	// AddAccount makes an account of ours in an older system; Register makes it known
+	// to its directory, where contact is an e-mail address or the like.
+	AddAccount(ctx context.Context, o AccountOptions) (Account, error)
+	Accounts(ctx context.Context) ([]Account, error)
+	Register(ctx context.Context, kind, name, contact string) (Account, error)
+	RemoveAccount(ctx context.Context, kind, name string) error
+	// SetPresence lets the account's contacts know when we are here, or not.
+	SetPresence(ctx context.Context, kind, name string, on bool) (Account, error)
+	// AddPeer makes a contact of somebody who uses an older system.
+	AddPeer(ctx context.Context, o PeerOptions) (Contact, error)
+
 	Contacts(ctx context.Context) ([]Contact, error)
 	Contact(ctx context.Context, name string) (Contact, error)
 	Rename(ctx context.Context, name, to string) error

@@ -66,7 +66,7 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 		if err := t.row("SELECT count(*) FROM paths WHERE line = ? AND dir = 'in' AND state = 'open'", id)(&have); err != nil {
 			return err
 		}
-		if have == 0 && l.shared && len(failed) > 0 {
+		if have == 0 && (l.shared || l.role == accountRole) && len(failed) > 0 {
 			return errors.Join(failed...)
 		}
 		if have == 0 {
@@ -79,6 +79,10 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 		if l.shared {
 			return t.enter(l)
 		}
+		if l.role == accountRole {
+			t.poke(workEars)
+			return t.setLine(&l, accountReady)
+		}
 		return t.admit(l)
 	})
 }
@@ -86,7 +90,7 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 // notClaimed notes why a topic is not received from yet, where Status shows it.
 func (m *Messenger) notClaimed(ctx context.Context, p path, cause error) error {
 	return m.tx(settled(ctx), "claim: trouble", func(t *tx) error {
-		return t.exec("UPDATE paths SET why = ? WHERE id = ? AND state = 'want' AND line IN (SELECT id FROM lines WHERE shared)", topicWhy(cause), p.id)
+		return t.exec("UPDATE paths SET why = ? WHERE id = ? AND state = 'want' AND line IN (SELECT id FROM lines WHERE shared OR role = 'account')", topicWhy(cause), p.id)
 	})
 }
 

@@ -66,7 +66,11 @@ func (t *tx) contact(id int64) (Contact, error) {
 // describe adds what a line promises and where it goes.
 func (t *tx) describe(c *Contact, l line) error {
 	c.Protocol = "ratchet"
-	if l.bare {
+	if l.account != 0 {
+		if err := t.describePeer(c, l); err != nil {
+			return err
+		}
+	} else if l.bare {
 		c.Protocol = "smp-bare"
 	} else if l.stp != parley.Ratchet {
 		c.Protocol = "other"
@@ -190,6 +194,12 @@ func (t *tx) contactFor(as string) (contact, device int64, err error) {
 			}
 			return 0, 0, err
 		}
+		if peer, err := t.isPeer(contact); err != nil || peer {
+			if err == nil {
+				err = fmt.Errorf("%w: %q is reached by an account of yours; pair under another name", ErrTaken, as)
+			}
+			return 0, 0, err
+		}
 		err = t.row("SELECT id FROM devices WHERE contact = ? ORDER BY id LIMIT 1", contact)(&device)
 		return contact, device, err
 	}
@@ -208,17 +218,45 @@ func (m *Messenger) Remove(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		lines, err := t.ids("SELECT l.id FROM lines l JOIN devices d ON d.id = l.device WHERE d.contact = ?", id)
-		if err != nil {
+		return t.removeContact(id)
+	})
+}
+
+func (t *tx) removeContact(id int64) error {
+	lines, err := t.ids("SELECT l.id FROM lines l JOIN devices d ON d.id = l.device WHERE d.contact = ?", id)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if err := t.forgetPeer(l); err != nil {
 			return err
 		}
-		for _, l := range lines {
-			if err := t.dropLine(l); err != nil {
-				return err
-			}
+		if err := t.dropLine(l); err != nil {
+			return err
 		}
-		return t.exec("DELETE FROM contacts WHERE id = ?", id)
-	})
+	}
+	return t.exec("DELETE FROM contacts WHERE id = ?", id)
+}
+
+// forgetPeer forgets the keys of a contact in an older system.
+func (t *tx) forgetPeer(id int64) error {
+	l, err := t.line(id)
+	if err != nil || l.account == 0 {
+		return err
+	}
+	a, err := t.account(l.account)
+	if errors.Is(err, errNoTransport) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	a.system.Forget(b, l.peer)
+	return b.Flush()
 }
 
 // dropLine deletes a line with all it remembers; its mailboxes are deleted at

@@ -40,7 +40,9 @@ type line struct {
 	id, device, contact int64
 	stp                 parley.STP
 	bare, oneway        bool
-	shared              bool // many read and write its one mailbox
+	shared              bool   // many read and write its one mailbox
+	account             int64  // whose mailbox it is received by; 0: one of its own
+	peer                string // the contact's name there
 	role, state         string
 	offer               []byte
 }
@@ -48,9 +50,9 @@ type line struct {
 func (t *tx) line(id int64) (line, error) {
 	l := line{id: id}
 	var typ, version int
-	err := t.row(`SELECT l.device, d.contact, l.stp_type, l.stp_version, l.bare, l.oneway, l.shared, l.role, l.state, l.offer
+	err := t.row(`SELECT l.device, coalesce(d.contact, 0), l.stp_type, l.stp_version, l.bare, l.oneway, l.shared, coalesce(l.account, 0), l.peer, l.role, l.state, l.offer
 		FROM lines l JOIN devices d ON d.id = l.device WHERE l.id = ?`, id)(
-		&l.device, &l.contact, &typ, &version, &l.bare, &l.oneway, &l.shared, &l.role, &l.state, &l.offer)
+		&l.device, &l.contact, &typ, &version, &l.bare, &l.oneway, &l.shared, &l.account, &l.peer, &l.role, &l.state, &l.offer)
 	l.stp = stpOf(typ, version)
 	return l, err
 }
@@ -83,7 +85,24 @@ func (t *tx) speak(l line) (parley.SecureTransport, *parley.Conversation, error)
 	if l.shared {
 		c.Self, c.Peers = "", nil // the transport keeps its members itself
 	}
-	return p, c, nil
+	if l.account != 0 {
+		err = t.asAccount(l, c)
+	}
+	return p, c, err
+}
+
+// asAccount lets a transport know who both are in an older system, and their keys.
+func (t *tx) asAccount(l line, c *parley.Conversation) error {
+	a, err := t.account(l.account)
+	if err != nil {
+		return err
+	}
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	c.Self, c.Peers, c.Keys = parley.Name(a.name), []parley.Name{parley.Name(l.peer)}, a.system.Keyring(state)
+	return nil
 }
 
 // current returns the line that reaches a device now: the connected one, else

@@ -65,6 +65,7 @@ func (m *Messenger) reachable(ctx context.Context, msg Message, until State) err
 // Listen calls show with each message from others that no face has shown yet,
 // oldest first, then with those that come, until ctx ends or show fails.
 func (m *Messenger) Listen(ctx context.Context, contact string, show func(Message) error) error {
+	m.beHere(ctx)
 	s := m.fan.subscribe()
 	defer s.close()
 	var who int64

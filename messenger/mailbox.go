@@ -178,7 +178,8 @@ func (m *Messenger) jobs() (next time.Time, err error) {
 	for _, l := range lines {
 		try(lineKey(l), func(ctx context.Context) error { return m.advanceClaim(ctx, l) })
 	}
-	return next, nil
+	look, err := m.lookups(try)
+	return earliest(next, look), err
 }
 
 func lineKey(id int64) string { return fmt.Sprintf("line %d", id) }

@@ -49,6 +49,8 @@ type Messenger struct {
 	showing  map[int64]bool           // messages a face is showing right now
 	frozen   map[int64]bool           // messages that are being cancelled right now
 	asking   map[int64]*asking        // lines that introduce themselves
+	here     map[int64]*presence      // accounts whose contacts are told that we are here
+	seen     bool                     // somebody reads what comes: we are here
 	dropped  int
 	backlog  int
 	tidied   time.Time     // when old things were last forgotten
@@ -107,7 +109,7 @@ func Open(ctx context.Context, o Options) (*Messenger, error) {
 		o: o, p: o.Profile, log: o.Log,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
 		busy: map[string]*errand{}, resting: map[string]*rest{}, blocked: map[int64]string{}, came: map[int64]time.Time{}, settling: map[int64]string{},
-		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{},
+		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{}, here: map[int64]*presence{},
 		work: workAll,
 	}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -273,6 +275,7 @@ func (m *Messenger) Close() (err error) {
 		m.wg.Wait()
 		return nil
 	}
+	m.hushAll()
 	m.poke(workSeal | workSend)
 	t := time.NewTimer(m.o.Drain)
 	defer t.Stop()

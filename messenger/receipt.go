@@ -46,6 +46,12 @@ func (m *Messenger) SetReceipts(ctx context.Context, name, level string) error {
 			}
 			return err
 		}
+		if peer, err := t.isPeer(id); err != nil || peer && level != "none" {
+			if err == nil {
+				err = fmt.Errorf("%w: the contact's system has no receipts", ErrState)
+			}
+			return err
+		}
 		t.contactChanged(id)
 		return t.exec("UPDATE contacts SET receipts = ? WHERE id = ?", level, id)
 	})

@@ -81,6 +81,19 @@ func (m *Messenger) processNext() (more bool, err error) {
 		if err != nil {
 			return err
 		}
+		if l.role == accountRole {
+			to, v, cause, err := t.sorted(l, &a)
+			if err != nil {
+				return err
+			}
+			if v != taken {
+				return t.conclude(l, a, v, cause)
+			}
+			if err := t.reroute(&a, to); err != nil {
+				return err
+			}
+			l = to
+		}
 		v, cause, err := t.open(l, &a)
 		if err != nil {
 			return err
@@ -157,7 +170,7 @@ func (t *tx) retryKept(line int64) error {
 // open decides about one packet. An error is trouble with the disk; everything
 // that is wrong with the packet is in cause.
 func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
-	alone := l.bare && !l.shared // paired in the original's way
+	alone := l.bare && !l.shared && l.account == 0 // paired in the original's way
 	if alone && l.state == invited {
 		return t.bareConfirmed(l, a)
 	}
@@ -229,6 +242,9 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	}
 	if cause != nil {
 		bucket.Rollback()
+		if l.account != 0 && a.tries == 0 && errors.Is(cause, parley.ErrForged) {
+			return kept, cause, t.doubted(l)
+		}
 		return t.sortCause(l, cause)
 	}
 	a.news = msg == nil && bucket.Changed()
@@ -313,7 +329,7 @@ func (t *tx) bind(l line, a *arrival) error {
 
 // take gives what the packet says to where it belongs.
 func (t *tx) take(l line, c *parley.Conversation, msg *parley.Message) (cause, err error) {
-	if l.shared && msg.AMP == parley.TextPlain && !isText(msg.Body) {
+	if (l.shared || l.account != 0) && msg.AMP == parley.TextPlain && !isText(msg.Body) {
 		return nil, t.rawBytes(l, msg)
 	}
 	ev, cause := content.Decode(msg.AMP, msg.Body)

@@ -112,8 +112,20 @@ func (t *tx) missed(at parley.Endpoint) error {
 	if err != nil {
 		return err
 	}
-	return t.noticeOnce(l, "missed on "+t.now().UTC().Format(time.DateOnly),
-		"The broker has forgotten this device: what others have sent while it was away may be missing. Ask them.")
+	lines := []line{l}
+	if l.role == accountRole {
+		if lines, err = t.peersOf(l); err != nil {
+			return err
+		}
+	}
+	for _, l := range lines {
+		err := t.noticeOnce(l, "missed on "+t.now().UTC().Format(time.DateOnly),
+			"The broker has forgotten this device: what others have sent while it was away may be missing. Ask them.")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // relaysFor returns the relays to make mailboxes at: those asked for, else the

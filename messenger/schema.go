@@ -2,7 +2,7 @@ package messenger
 
 // Migrations make and change the messenger's tables: give them to
 // [profile.Create] and [profile.Open]. They are only ever appended to.
-var Migrations = []string{schema, groups}
+var Migrations = []string{schema, groups, accounts}
 
 // schema is what the messenger keeps in the profile's database, version 1. All
 // times are Unix milliseconds, all IDs of rows grow and are never used twice.
@@ -198,4 +198,34 @@ CREATE TABLE answers (
 	came   INTEGER NOT NULL,
 	PRIMARY KEY (line, digest)
 ) WITHOUT ROWID;
+`
+
+// accounts is version 3: mailboxes that serve many conversations.
+const accounts = `
+CREATE TABLE accounts (
+	id       INTEGER PRIMARY KEY AUTOINCREMENT,
+	kind     TEXT NOT NULL,
+	name     TEXT NOT NULL,               -- who we are there
+	server   TEXT NOT NULL,               -- where; user and password may stand in it
+	line     INTEGER NOT NULL,            -- ours: its mailbox, and the account's state
+	presence INTEGER NOT NULL DEFAULT 0,  -- contacts are told when we are here
+	created  INTEGER NOT NULL,
+	UNIQUE (kind, name)
+);
+ALTER TABLE lines ADD COLUMN account INTEGER REFERENCES accounts ON DELETE CASCADE; -- NULL: a mailbox of its own
+ALTER TABLE lines ADD COLUMN peer TEXT NOT NULL DEFAULT '';         -- the contact's user name there
+ALTER TABLE lines ADD COLUMN looked INTEGER NOT NULL DEFAULT 0;     -- when to look the keys up next
+ALTER TABLE lines ADD COLUMN stranger INTEGER NOT NULL DEFAULT 0;   -- wrote to us, and we did not add it
+CREATE TABLE strangers (
+	account INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+	name    TEXT NOT NULL,                -- whose keys are to be looked up
+	UNIQUE (account, name)
+);
+CREATE TABLE presence (
+	line  INTEGER PRIMARY KEY REFERENCES lines ON DELETE CASCADE,
+	kind  INTEGER NOT NULL,               -- what the contact last said of itself
+	sent  INTEGER NOT NULL,
+	until INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX lines_peer ON lines (account, peer) WHERE account IS NOT NULL AND state <> 'retired';
 `

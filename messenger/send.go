@@ -107,6 +107,16 @@ func (t *tx) sendable(contact int64, size int) ([]line, error) {
 		if !l.bare {
 			continue
 		}
+		if l.account != 0 {
+			a, err := t.account(l.account)
+			if err != nil {
+				return nil, err
+			}
+			if most := a.system.MaxText(); size > most {
+				return nil, fmt.Errorf("%w: %d bytes, at most %d to a contact in %s", ErrTooLong, size, most, a.kind)
+			}
+			continue
+		}
 		var most int
 		if err := t.row("SELECT coalesce(min(max), 0) FROM paths WHERE line = ? AND max > 0", l.id)(&most); err != nil {
 			return nil, err

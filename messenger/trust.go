@@ -83,6 +83,10 @@ func (t *tx) checkPins() error {
 		case errors.Is(err, errNoTransport):
 		case err != nil:
 			return err
+		case l.account != 0:
+			if live, err = t.peerNumber(l); err != nil {
+				return err
+			}
 		case t.m.o.Number != nil:
 			live = t.m.o.Number(c)
 		}
@@ -127,6 +131,9 @@ func (t *tx) trusted(name string) (line, trust, error) {
 		if l.shared {
 			return l, k, fmt.Errorf("%w: a topic has many members, each with a key of its own: parley topic people %s shows the fingerprints to compare", ErrState, shellName(name))
 		}
+		if l.account != 0 {
+			return l, k, t.comparable(l, &k)
+		}
 		if l.bare {
 			return l, k, fmt.Errorf("%w: a bare conversation has no keys of people, and so nothing to compare", ErrState)
 		}
@@ -162,13 +169,57 @@ func (m *Messenger) SetVerified(ctx context.Context, name string, verified bool)
 			return err
 		}
 		t.contactChanged(l.contact)
+		if verified && l.account != 0 {
+			if err := t.acceptKeys(l); err != nil {
+				return err
+			}
+		}
 		if verified {
 			if err := t.closeRetired(l.device); err != nil {
 				return err
 			}
 		}
+		if !verified && l.account != 0 { // what is offered stays an offer
+			if k.number, err = t.peerNumber(l); err != nil {
+				return err
+			}
+		}
 		return t.savePin(l.id, k.number, verified, k.changed && !verified)
 	})
+}
+
+// comparable puts in place what is compared with a contact in an older system: under
+// the keys that the directory offers, if it offers others than the pinned ones, since
+// these are what the user has to decide about.
+func (t *tx) comparable(l line, k *trust) error {
+	a, err := t.account(l.account)
+	if err != nil {
+		return err
+	}
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	keys := a.system.Keys(state, l.peer)
+	switch {
+	case keys.OfferedNumber != nil:
+		k.number, k.verified = keys.OfferedNumber, false
+	case keys.Number == nil:
+		return fmt.Errorf("%w: the keys of %s are not known yet", ErrState, l.peer)
+	}
+	return nil
+}
+
+func (t *tx) peerNumber(l line) ([]byte, error) {
+	a, err := t.account(l.account)
+	if err != nil {
+		return nil, err
+	}
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return nil, err
+	}
+	return a.system.Keys(state, l.peer).Number, nil
 }
 
 // closeRetired ends the lines that a verified one has replaced: whoever holds

@@ -25,6 +25,34 @@ func (c *Client) AddConversation(ctx context.Context, o messenger.ConversationOp
 	return v, err
 }
 
+func (c *Client) AddAccount(ctx context.Context, o messenger.AccountOptions) (v messenger.Account, err error) {
+	err = c.call(ctx, "add-account", o, &v)
+	return v, err
+}
+
+func (c *Client) Accounts(ctx context.Context) ([]messenger.Account, error) {
+	return collect[messenger.Account](ctx, c, "accounts", nothing{})
+}
+
+func (c *Client) Register(ctx context.Context, kind, name, contact string) (v messenger.Account, err error) {
+	err = c.call(ctx, "register", registerOf{kind, name, contact}, &v)
+	return v, err
+}
+
+func (c *Client) RemoveAccount(ctx context.Context, kind, name string) error {
+	return c.call(ctx, "remove-account", accountOf{kind, name}, nil)
+}
+
+func (c *Client) SetPresence(ctx context.Context, kind, name string, on bool) (v messenger.Account, err error) {
+	err = c.call(ctx, "presence", presenceOf{kind, name, on}, &v)
+	return v, err
+}
+
+func (c *Client) AddPeer(ctx context.Context, o messenger.PeerOptions) (v messenger.Contact, err error) {
+	err = c.call(ctx, "add-peer", o, &v)
+	return v, err
+}
+
 func (c *Client) Contacts(ctx context.Context) ([]messenger.Contact, error) {
 	return collect[messenger.Contact](ctx, c, "contacts", nothing{})
 }

@@ -13,6 +13,42 @@ import (
 	"parley/messenger"
 )
 
+func TestAccounts(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		ctx := t.Context()
+		o := messenger.AccountOptions{Kind: "nes", Name: "alice", Server: "mqtt://u:p@h:1883", Setup: []byte{0, 0xff}}
+		a := must[messenger.Account](t)(api.AddAccount(ctx, o))
+		if !reflect.DeepEqual(f.account, o) || !reflect.DeepEqual(a, f.accounts[0]) {
+			t.Errorf("add account: %+v of %+v", a, f.account)
+		}
+		if a := must[messenger.Account](t)(api.Register(ctx, "nes", "alice", "a@b")); !a.Registered {
+			t.Errorf("register: %+v", a)
+		}
+		if a := must[messenger.Account](t)(api.SetPresence(ctx, "nes", "alice", true)); !a.Presence {
+			t.Errorf("presence: %+v", a)
+		}
+		if all := must[[]messenger.Account](t)(api.Accounts(ctx)); !reflect.DeepEqual(all, f.accounts) {
+			t.Errorf("accounts: %+v", all)
+		}
+		p := messenger.PeerOptions{Account: "alice", Kind: "nes", User: "bob", As: "Bob", Keys: []byte("keys")}
+		if c := must[messenger.Contact](t)(api.AddPeer(ctx, p)); !reflect.DeepEqual(f.peer, p) || !reflect.DeepEqual(c, f.contacts[0]) {
+			t.Errorf("add peer: %+v of %+v", c, f.peer)
+		}
+		for want, f := range map[error]func() error{
+			messenger.ErrNoAccount: func() error { return api.RemoveAccount(ctx, "nes", "carol") },
+			messenger.ErrNoUser:    func() error { _, err := api.Register(ctx, "nes", "alice", "nobody"); return err },
+			messenger.ErrDirectory: func() error { _, err := api.Register(ctx, "nes", "alice", ""); return err },
+		} {
+			if err := f(); !errors.Is(err, want) {
+				t.Errorf("%v: %v", want, err)
+			}
+		}
+		if err := api.RemoveAccount(ctx, "nes", "alice"); err != nil || len(f.accounts) > 0 {
+			t.Error(err)
+		}
+	})
+}
+
 // both runs a test against the API itself and against the same API at the other
 // end of the wire: a face must not be able to tell.
 func both(t *testing.T, test func(t *testing.T, f *fake, api messenger.API)) {
@@ -156,7 +192,7 @@ var errFar = errors.New("far away")
 
 func TestAPIErrors(t *testing.T) {
 	all := []error{
-		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay,
+		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay, messenger.ErrNoAccount, messenger.ErrNoUser, messenger.ErrDirectory,
 		messenger.ErrState, messenger.ErrTooLong, context.Canceled, context.DeadlineExceeded, errFar,
 	}
 	both(t, func(t *testing.T, f *fake, api messenger.API) {

@@ -20,12 +20,83 @@ type fake struct {
 	watchers     map[chan messenger.Change]bool
 	moved        chan struct{}                 // closed and replaced at each change
 	conversation messenger.ConversationOptions // the last one that was added
-	held         chan struct{}                 // Invite waits for it, if set
+	accounts     []messenger.Account
+	account      messenger.AccountOptions // the last that was added
+	peer         messenger.PeerOptions    // likewise
+	held         chan struct{}            // Invite waits for it, if set
 	closed       bool
 }
 
 func newFake() *fake {
 	return &fake{watchers: make(map[chan messenger.Change]bool), moved: make(chan struct{})}
+}
+
+func (f *fake) AddAccount(_ context.Context, o messenger.AccountOptions) (messenger.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.account = o
+	f.accounts = append(f.accounts, messenger.Account{Kind: o.Kind, Name: o.Name, Server: o.Server, State: "connecting", Fingerprint: []string{"00 11"}})
+	return f.accounts[len(f.accounts)-1], nil
+}
+
+func (f *fake) Accounts(context.Context) ([]messenger.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.accounts), nil
+}
+
+// of finds an account.
+func (f *fake) of(kind, name string) (*messenger.Account, error) {
+	for i := range f.accounts {
+		if a := &f.accounts[i]; a.Kind == kind && a.Name == name {
+			return a, nil
+		}
+	}
+	return &messenger.Account{}, fmt.Errorf("%w: %q", messenger.ErrNoAccount, name)
+}
+
+func (f *fake) Register(_ context.Context, kind, name, contact string) (messenger.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, err := f.of(kind, name)
+	switch {
+	case err != nil:
+	case contact == "nobody":
+		err = fmt.Errorf("%w: %s", messenger.ErrNoUser, contact)
+	case contact == "":
+		err = fmt.Errorf("%w refuses: email validation error", messenger.ErrDirectory)
+	default:
+		a.Registered = true
+	}
+	return *a, err
+}
+
+func (f *fake) RemoveAccount(_ context.Context, kind, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.of(kind, name)
+	if err == nil {
+		f.accounts = slices.DeleteFunc(f.accounts, func(a messenger.Account) bool { return a.Kind == kind && a.Name == name })
+	}
+	return err
+}
+
+func (f *fake) SetPresence(_ context.Context, kind, name string, on bool) (messenger.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, err := f.of(kind, name)
+	a.Presence = on
+	return *a, err
+}
+
+func (f *fake) AddPeer(_ context.Context, o messenger.PeerOptions) (messenger.Contact, error) {
+	f.add(o.As)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.peer = o
+	c := &f.contacts[len(f.contacts)-1]
+	c.Account, c.User, c.Protocol, c.Presence, c.Seen = o.Account, o.User, o.Kind, "online", epoch
+	return *c, nil
 }
 
 func (f *fake) changed(c messenger.Change) {

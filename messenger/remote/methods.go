@@ -55,6 +55,20 @@ type (
 		Contact string `json:"contact"`
 		Limit   int    `json:"limit"`
 	}
+	accountOf struct {
+		Kind    string `json:"kind"`
+		Account string `json:"account"`
+	}
+	registerOf struct {
+		Kind    string `json:"kind"`
+		Account string `json:"account"`
+		Contact string `json:"contact"`
+	}
+	presenceOf struct {
+		Kind    string `json:"kind"`
+		Account string `json:"account"`
+		On      bool   `json:"on"`
+	}
 	counted struct {
 		Items int `json:"items"`
 	}
@@ -114,6 +128,24 @@ var methods = map[string]method{
 	}),
 	"add-conversation": call(func(ctx context.Context, a messenger.API, p messenger.ConversationOptions) (messenger.Contact, error) {
 		return a.AddConversation(ctx, p)
+	}),
+	"add-account": call(func(ctx context.Context, a messenger.API, p messenger.AccountOptions) (messenger.Account, error) {
+		return a.AddAccount(ctx, p)
+	}),
+	"accounts": list(func(ctx context.Context, a messenger.API, _ nothing) ([]messenger.Account, error) {
+		return a.Accounts(ctx)
+	}),
+	"register": call(func(ctx context.Context, a messenger.API, p registerOf) (messenger.Account, error) {
+		return a.Register(ctx, p.Kind, p.Account, p.Contact)
+	}),
+	"remove-account": call(func(ctx context.Context, a messenger.API, p accountOf) (nothing, error) {
+		return done(a.RemoveAccount(ctx, p.Kind, p.Account))
+	}),
+	"presence": call(func(ctx context.Context, a messenger.API, p presenceOf) (messenger.Account, error) {
+		return a.SetPresence(ctx, p.Kind, p.Account, p.On)
+	}),
+	"add-peer": call(func(ctx context.Context, a messenger.API, p messenger.PeerOptions) (messenger.Contact, error) {
+		return a.AddPeer(ctx, p)
 	}),
 	"people": list(func(ctx context.Context, a messenger.API, p contactOf) ([]messenger.Person, error) {
 		return a.People(ctx, p.Contact)

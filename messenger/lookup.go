@@ -1,0 +1,337 @@
+package messenger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"parley"
+)
+
+// How often a directory is asked for the keys of one user: again after a day when
+// nothing has changed, soon when it knew nobody.
+const (
+	lookAgain  = 24 * time.Hour
+	lookNobody = 10 * time.Minute
+	lookDoubt  = time.Minute
+)
+
+// lookups sends somebody to the directory for each contact in an older system whose
+// keys are missing, in doubt, or were looked at long ago, and for strangers. Nobody
+// waits for them: what needs keys that are not there yet stays where it is.
+func (m *Messenger) lookups(try func(key string, do func(context.Context) error)) (next time.Time, err error) {
+	if len(m.o.Systems) == 0 {
+		return next, nil
+	}
+	type question struct {
+		account, line int64
+		user          string
+	}
+	var due []question
+	err = m.tx(m.ctx, "lookups: look", func(t *tx) error {
+		due = nil
+		now := t.stampNow()
+		err := t.each("SELECT account, id, peer FROM lines WHERE account IS NOT NULL AND state = 'connected' AND looked <= ? ORDER BY id", []any{now}, func(scan func(...any) error) error {
+			var q question
+			err := scan(&q.account, &q.line, &q.user)
+			due = append(due, q)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = t.each("SELECT account, name FROM strangers ORDER BY rowid LIMIT 4", nil, func(scan func(...any) error) error {
+			var q question
+			err := scan(&q.account, &q.user)
+			due = append(due, q)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var at int64
+		err = t.row("SELECT coalesce(min(looked), 0) FROM lines WHERE account IS NOT NULL AND state = 'connected' AND looked > ?", now)(&at)
+		next = instant(at)
+		return err
+	})
+	if err != nil {
+		return next, err
+	}
+	for _, q := range due {
+		try(fmt.Sprintf("keys of %s at account %d", q.user, q.account), func(ctx context.Context) error { return m.lookUp(ctx, q.account, q.line, q.user) })
+	}
+	return next, nil
+}
+
+// lookUp asks the directory about one user. line is 0 for a stranger.
+func (m *Messenger) lookUp(ctx context.Context, acc, id int64, user string) error {
+	var a account
+	var question []byte
+	var ask bool
+	err := m.tx(ctx, "lookup: ask", func(t *tx) (err error) {
+		if a, err = t.account(acc); err != nil {
+			return err
+		}
+		state, err := t.Bucket(a.line)
+		if err != nil {
+			return err
+		}
+		question, ask = a.system.Question(state, user)
+		return nil
+	})
+	if isNone(err) || errors.Is(err, errNoTransport) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	if ask {
+		answer, err = a.system.Lookup(ctx, question, user)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return errors.Join(m.tx(settled(ctx), "lookup: answer", func(t *tx) error {
+		if _, gone := t.account(acc); gone != nil {
+			return nil // removed meanwhile
+		}
+		if id == 0 {
+			return t.strangerAnswer(a, user, ask, answer, err)
+		}
+		return t.peerAnswer(a, id, user, ask, answer, err)
+	}), offlineOnly(err))
+}
+
+// offlineOnly keeps an error that another try may mend at once.
+func offlineOnly(err error) error {
+	if errors.Is(err, ErrNoUser) {
+		return nil
+	}
+	return err
+}
+
+// strangerAnswer pins a stranger's keys, or gives up on what they are said to have
+// written.
+func (t *tx) strangerAnswer(a account, user string, asked bool, answer []byte, cause error) error {
+	if cause != nil && !errors.Is(cause, ErrNoUser) {
+		return nil // it waits for another try
+	}
+	if err := t.exec("DELETE FROM strangers WHERE account = ? AND name = ?", a.id, user); err != nil {
+		return err
+	}
+	if cause == nil && asked {
+		state, err := t.Bucket(a.line)
+		if err != nil {
+			return err
+		}
+		if _, err := a.system.Learn(state, user, answer); err == nil {
+			if err := state.Flush(); err != nil {
+				return err
+			}
+			return t.retryKept(a.line)
+		}
+		state.Rollback()
+	}
+	n, err := t.count("DELETE FROM inbox WHERE line = ? AND state = 'kept' AND why = ?", a.line, strangerWhy(user))
+	if n > 0 {
+		t.m.log.Info("messenger: packets of an unknown user were dropped", "account", a.id, "packets", n)
+		t.then(func() {
+			t.m.mu.Lock()
+			t.m.dropped += int(n)
+			t.m.mu.Unlock()
+		})
+	}
+	return err
+}
+
+// peerAnswer takes in what a directory says, or does not say, about a contact.
+func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []byte, cause error) error {
+	l, err := t.line(id)
+	if isNone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	later := func(d time.Duration) error {
+		return t.exec("UPDATE lines SET looked = ? WHERE id = ?", stamp(t.now().Add(d)), id)
+	}
+	if !asked {
+		if err := t.retryKept(id); err != nil {
+			return err
+		}
+		return later(lookAgain)
+	}
+	known := a.system.Keys(state, user).Pinned != nil
+	switch {
+	case errors.Is(cause, ErrNoUser):
+		if known {
+			// Whoever was here once may have left; the pinned keys stay good.
+			if err := t.retryKept(id); err != nil {
+				return err
+			}
+			return later(lookAgain)
+		}
+		t.blockFor(id, fmt.Sprintf("%v: %s", cause, user))
+		return later(lookNobody)
+	case errors.Is(cause, parley.ErrOffline):
+		if !known {
+			t.blockFor(id, "the directory cannot be reached")
+		}
+		return nil
+	case cause != nil:
+		if !known {
+			t.blockFor(id, cause.Error())
+		}
+		return t.directoryTrouble(l, cause)
+	}
+	state.Savepoint()
+	news, err := a.system.Learn(state, user, answer)
+	if err != nil {
+		state.Rollback()
+		if !known {
+			t.blockFor(id, err.Error())
+		}
+		if err := t.directoryTrouble(l, err); err != nil {
+			return err
+		}
+		return later(lookNobody)
+	}
+	if err := state.Flush(); err != nil {
+		return err
+	}
+	if err := later(lookAgain); err != nil {
+		return err
+	}
+	return t.learned(a, l, news)
+}
+
+// blockFor says why a line cannot seal, where the queue shows it.
+func (t *tx) blockFor(line int64, why string) {
+	t.then(func() {
+		t.m.mu.Lock()
+		defer t.m.mu.Unlock()
+		if _, stuck := t.m.blocked[line]; stuck {
+			t.m.blocked[line] = why
+		}
+	})
+}
+
+// directoryTrouble says once a day that a directory cannot be believed.
+func (t *tx) directoryTrouble(l line, cause error) error {
+	t.m.log.Warn("messenger: a directory's answer was refused", "line", l.id, "error", cause)
+	return t.noticeOnce(l, "directory on "+t.now().UTC().Format(time.DateOnly), "The directory's answer about this contact was refused: "+cause.Error())
+}
+
+// learned takes in what a look-up has changed: the first keys are pinned and let go
+// on what waited for them; other keys than the pinned ones stop the conversation
+// until the user has decided.
+func (t *tx) learned(a account, l line, news News) error {
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	keys := a.system.Keys(state, l.peer)
+	t.contactChanged(l.contact)
+	if news.Note != "" {
+		if err := t.noticeOnce(l, "note: "+news.Note, news.Note); err != nil {
+			return err
+		}
+	}
+	switch {
+	case news.First:
+		if err := t.savePin(l.id, keys.Number, false, false); err != nil {
+			return err
+		}
+	case news.Changed:
+		if err := t.savePin(l.id, keys.Number, false, true); err != nil {
+			return err
+		}
+		if !news.Again {
+			return t.notice(l.contact, changedText(keys))
+		}
+		return nil
+	}
+	t.then(func() { t.m.unblock(l.id) })
+	t.poke(workSeal)
+	return t.retryKept(l.id)
+}
+
+func changedText(k PeerKeys) string {
+	vouched := "Nothing shows that the same person has both: somebody may want to sit between you."
+	if k.Vouched {
+		vouched = "The old key has signed the new one: whoever has the old private key made the change."
+	}
+	return fmt.Sprintf("The keys of this contact have changed at the directory, and nothing is sent or shown until you decide. %s\nKnown: %s\nNew: %s\nAsk the contact by another way and compare: parley verify",
+		vouched, strings.Join(k.Pinned, "; "), strings.Join(k.Offered, "; "))
+}
+
+// acceptKeys puts the keys that a directory offers in the place of the pinned ones.
+func (t *tx) acceptKeys(l line) error {
+	a, err := t.account(l.account)
+	if err != nil {
+		return err
+	}
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	if a.system.Keys(state, l.peer).Offered == nil {
+		return nil
+	}
+	if err := a.system.Accept(state, l.peer); err != nil {
+		return err
+	}
+	if err := state.Flush(); err != nil {
+		return err
+	}
+	t.then(func() { t.m.unblock(l.id) })
+	t.poke(workSeal)
+	return t.retryKept(l.id)
+}
+
+// doubted has the keys of a contact looked up at once: a packet that claims to be
+// from it does not verify. It waits for the answer; then it is dropped if the keys
+// are still the same.
+func (t *tx) doubted(l line) error {
+	t.poke(workJobs)
+	// Not more than once a minute, however many packets somebody makes up.
+	return t.exec("UPDATE lines SET looked = min(looked, looked - ? + ?) WHERE id = ?", lookAgain.Milliseconds(), lookDoubt.Milliseconds(), l.id)
+}
+
+// describePeer adds what is said of a contact in an older system.
+func (t *tx) describePeer(c *Contact, l line) error {
+	a, err := t.account(l.account)
+	if errors.Is(err, errNoTransport) {
+		c.Protocol = "other"
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.Protocol, c.Account, c.User = a.kind, a.name, l.peer
+	state, err := t.Bucket(a.line)
+	if err != nil {
+		return nil // what was tampered with is said elsewhere
+	}
+	keys := a.system.Keys(state, l.peer)
+	if keys.Pinned == nil {
+		c.State = connecting
+	}
+	var stranger bool
+	if err := t.row("SELECT stranger FROM lines WHERE id = ?", l.id)(&stranger); err != nil {
+		return err
+	}
+	if stranger {
+		c.Lacks = append(c.Lacks, "you have not added this contact: it wrote to you")
+	}
+	c.Lacks = append(c.Lacks, "no receipts: a message is known to be at the server, and no further", "the server sees who gets messages, when, and how long they are")
+	return t.describePresence(c, l)
+}
