@@ -67,7 +67,10 @@ func ParsePublicDER(der []byte) (*rsa.PublicKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: a key of another algorithm", ErrKey)
 	}
-	return key, Check(key)
+	if err := Check(key); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // Check says what is wrong with a public key: its size, or an exponent that nobody
@@ -117,7 +120,10 @@ func ParsePrivate(text []byte) (*rsa.PrivateKey, error) {
 	if len(key.Primes) != 2 {
 		return nil, fmt.Errorf("%w: more than two primes", ErrKey)
 	}
-	return key, Check(&key.PublicKey)
+	if err := Check(&key.PublicKey); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // block returns the only PEM block of a text.

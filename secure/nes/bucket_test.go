@@ -1,0 +1,5 @@
+package nes
+
+import "parley/parleytest"
+
+func newBucket() *parleytest.Bucket { return parleytest.NewBucket() }
