@@ -94,6 +94,9 @@ func ParseRegistration(body []byte) (Registration, Keys, error) {
 	if err := CheckEmail(r.Email); err != nil {
 		return Registration{}, Keys{}, err
 	}
+	if r.MessageKey == r.SignKey { // before they are read, as the original
+		return Registration{}, Keys{}, ErrSameKey
+	}
 	k, err := ParseKeys(r.MessageKey, r.SignKey)
 	if err != nil {
 		return Registration{}, Keys{}, err

@@ -34,10 +34,22 @@ type Config struct {
 	MQTTAnonymous   bool   `toml:"mqtt_anonymous"`
 	MemoryLimit     Size   `toml:"memory_limit"`
 
-	Queues     Queues     `toml:"queues"`
-	Limits     Limits     `toml:"limits"`
-	MQTTLimits MQTTLimits `toml:"mqtt_limits"`
-	Store      Store      `toml:"store"`
+	Keydir         string   `toml:"keydir"`
+	KeydirURL      string   `toml:"keydir_url"`
+	KeydirKey      string   `toml:"keydir_key"`
+	KeydirTLSCert  string   `toml:"keydir_tls_cert"`
+	KeydirTLSKey   string   `toml:"keydir_tls_key"`
+	KeydirProxy    []string `toml:"keydir_proxy"`
+	KeydirGetLinks bool     `toml:"keydir_get_links"`
+	KeydirMetrics  bool     `toml:"keydir_metrics"`
+	SMTP           string   `toml:"smtp"`
+	SMTPFile       string   `toml:"smtp_file"`
+
+	Queues       Queues       `toml:"queues"`
+	Limits       Limits       `toml:"limits"`
+	MQTTLimits   MQTTLimits   `toml:"mqtt_limits"`
+	KeydirLimits KeydirLimits `toml:"keydir_limits"`
+	Store        Store        `toml:"store"`
 }
 
 // Queues says what a queue holds and for how long.
@@ -152,7 +164,7 @@ func (c *Config) check() error {
 		return bad("no data folder is given (--data DIR)")
 	}
 	for _, a := range []struct{ name, addr string }{
-		{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}, {"mqtt", c.MQTT}, {"mqtt_tls", c.MQTTTLS},
+		{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}, {"mqtt", c.MQTT}, {"mqtt_tls", c.MQTTTLS}, {"keydir", c.Keydir},
 	} {
 		if a.addr == "" {
 			continue
@@ -188,7 +200,7 @@ func (c *Config) check() error {
 	if m := c.Limits.Memory; m != 0 && m < 1<<20 {
 		return bad("limits.memory must be at least 1MiB")
 	}
-	return nil
+	return c.checkKeydir()
 }
 
 // negative returns the name of a setting that is a negative number, if one is.

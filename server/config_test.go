@@ -10,6 +10,7 @@ import (
 
 	"parley/broker"
 	mqttserver "parley/carrier/mqtt/server"
+	keydirserver "parley/keydir/server"
 )
 
 func TestExampleHasEverySettingAndItsDefault(t *testing.T) {
@@ -35,6 +36,9 @@ func TestExampleHasEverySettingAndItsDefault(t *testing.T) {
 	if got != mqttserver.DefaultLimits() {
 		t.Errorf("the limits of MQTT are %+v in the example, %+v in truth", got, mqttserver.DefaultLimits())
 	}
+	if k := c.KeydirLimits.limits(); k != keydirserver.DefaultLimits() {
+		t.Errorf("the limits of the directory are %+v in the example, %+v in truth", k, keydirserver.DefaultLimits())
+	}
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {
 		for i := range v.NumField() {
@@ -58,7 +62,7 @@ func TestParseConfig(t *testing.T) {
 	}
 	want := Config{Data: "x", MemoryLimit: 2 << 30, Store: Store{Cache: 512},
 		Queues: Queues{MessageTTL: Duration(36 * time.Hour), SuspendedTTL: Duration(48 * time.Hour)}}
-	if c != want {
+	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
 	}
 	for _, text := range []string{

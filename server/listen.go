@@ -10,6 +10,7 @@ import (
 	mqttserver "parley/carrier/mqtt/server"
 	"parley/carrier/smp"
 	smpserver "parley/carrier/smp/server"
+	keydirserver "parley/keydir/server"
 )
 
 // A door is one listener: where, how clients write its address, and who serves it.
@@ -37,6 +38,14 @@ func (s *Server) listen(cfg *Config) error {
 			door{cfg.MQTT, func(tcp *net.TCPAddr) (string, error) { return s.mqttAddress(cfg, tcp, nil) }, nil, s.mqtt.Serve},
 			door{cfg.MQTTTLS, func(tcp *net.TCPAddr) (string, error) { return s.mqttAddress(cfg, tcp, &s.cert) }, s.cert.listener, s.mqtt.Serve})
 	}
+	if s.keydir != nil {
+		at := door{addr: cfg.Keydir, serve: s.keydir.Serve}
+		at.address = func(tcp *net.TCPAddr) (string, error) { return s.keydirAddress(cfg, tcp) }
+		if s.keydirCert != nil {
+			at.wrap = s.keydirCert.listener
+		}
+		doors = append(doors, at)
+	}
 	var open []net.Listener
 	var serve []func(net.Listener) error
 	for _, d := range doors {
@@ -56,7 +65,7 @@ func (s *Server) listen(cfg *Config) error {
 	for i, l := range open {
 		s.serving.Go(func() {
 			err := serve[i](l)
-			if !errors.Is(err, smpserver.ErrShutdown) && !errors.Is(err, mqttserver.ErrShutdown) {
+			if !errors.Is(err, smpserver.ErrShutdown) && !errors.Is(err, mqttserver.ErrShutdown) && !errors.Is(err, keydirserver.ErrShutdown) {
 				s.failed <- err
 			}
 		})

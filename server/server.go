@@ -22,6 +22,7 @@ import (
 	"parley/broker/store/pebblestore"
 	mqttserver "parley/carrier/mqtt/server"
 	smpserver "parley/carrier/smp/server"
+	keydirserver "parley/keydir/server"
 )
 
 // ErrListen says that an address cannot be listened on.
@@ -33,18 +34,20 @@ const drainTime = 2500 * time.Millisecond
 
 // A Server is a running relay.
 type Server struct {
-	log       *slog.Logger
-	lock      io.Closer
-	broker    *broker.Broker     // nil without SMP
-	front     *smpserver.Server  // likewise
-	mqtt      *mqttserver.Server // nil without MQTT
-	cert      certificate
-	warned    sync.Once
-	addresses []string
-	failed    chan error
-	serving   sync.WaitGroup
-	once      sync.Once
-	err       error
+	log        *slog.Logger
+	lock       io.Closer
+	broker     *broker.Broker     // nil without SMP
+	front      *smpserver.Server  // likewise
+	mqtt       *mqttserver.Server // nil without MQTT
+	cert       certificate
+	keydir     *keydirserver.Directory // nil without a key directory
+	keydirCert *fileCertificate        // nil without TLS there
+	warned     sync.Once
+	addresses  []string
+	failed     chan error
+	serving    sync.WaitGroup
+	once       sync.Once
+	err        error
 }
 
 // Start starts a relay. When it returns, the addresses accept connections. The
@@ -66,10 +69,10 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, lock: lock, failed: make(chan error, 4)}
+	s := &Server{log: log, lock: lock, failed: make(chan error, 5)}
 	trouble := newTrouble(log)
 	fronts := 0
-	for _, on := range []bool{cfg.wantsSMP(), cfg.MQTT != "" || cfg.MQTTTLS != ""} {
+	for _, on := range []bool{cfg.wantsSMP(), cfg.MQTT != "" || cfg.MQTTTLS != "", cfg.Keydir != ""} {
 		if on {
 			fronts++
 		}
@@ -79,6 +82,9 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	}
 	if err == nil {
 		err = s.openMQTT(&cfg, fronts, trouble)
+	}
+	if err == nil {
+		err = s.openKeydir(&cfg, fronts, trouble)
 	}
 	if err == nil {
 		err = s.listen(&cfg)
@@ -91,7 +97,7 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 
 // anyListener reports whether an address to listen on is given.
 func (c *Config) anyListener() bool {
-	return c.SMP2020 != "" || c.SMP2020Plain != "" || c.MQTT != "" || c.MQTTTLS != ""
+	return c.SMP2020 != "" || c.SMP2020Plain != "" || c.MQTT != "" || c.MQTTTLS != "" || c.Keydir != ""
 }
 
 // wantsSMP reports whether there is to be an SMP relay: if one of its addresses is
@@ -152,8 +158,9 @@ func readCreators(path string) ([]*rsa.PublicKey, error) {
 }
 
 // Addresses returns where clients reach the relay, one smp2020://KEYHASH@HOST:PORT,
-// smp2020-plain://HOST:PORT, mqtt://HOST:PORT or mqtts://HOST:PORT for each
-// listener, in that order. A self-signed certificate adds ?cert-sha256=HEX.
+// smp2020-plain://HOST:PORT, mqtt://HOST:PORT, mqtts://HOST:PORT or
+// http[s]://HOST:PORT (the key directory) for each listener, in that order. A
+// self-signed certificate adds ?cert-sha256=HEX.
 func (s *Server) Addresses() []string { return append([]string(nil), s.addresses...) }
 
 // Failed yields an error if a listener fails; then Shutdown is all that is left.
@@ -173,10 +180,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // close closes all that is open.
 func (s *Server) close(ctx context.Context) error {
-	var mqttErr error
+	var mqttErr, keydirErr error
 	var both sync.WaitGroup
 	if s.mqtt != nil {
 		both.Go(func() { mqttErr = s.mqtt.Shutdown(ctx) })
+	}
+	if s.keydir != nil {
+		both.Go(func() { keydirErr = s.keydir.Shutdown(ctx) })
 	}
 	if s.front != nil {
 		// Cutting off those who don't read is part of the plan, no error.
@@ -187,5 +197,5 @@ func (s *Server) close(ctx context.Context) error {
 	if s.broker != nil {
 		mqttErr = errors.Join(s.broker.Close(), mqttErr)
 	}
-	return errors.Join(mqttErr, s.lock.Close())
+	return errors.Join(mqttErr, keydirErr, s.lock.Close())
 }

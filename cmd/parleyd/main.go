@@ -1,7 +1,7 @@
-// Command parleyd is a Parley relay and an MQTT broker. It keeps queues of messages
+// Command parleyd is a Parley relay, an MQTT broker and a directory of public keys. It keeps queues of messages
 // that it cannot read: what could decrypt them is not linked into it.
 //
-//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT]
+//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT] [--keydir HOST:PORT]
 //	parleyd mqtt-user NAME    reads a password, prints a line for the file of MQTT users
 //	parleyd config     prints all settings as a TOML file
 //	parleyd version
@@ -37,7 +37,7 @@ type cli struct {
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
-const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read.
+const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read. And a directory of public keys.
 
 Exit codes: 0 ended as asked, 2 usage, 3 bad configuration, 4 the data folder is in use by another process, 5 an address cannot be listened on, 1 anything else.`
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "end": end, "dial": dial, "mode": mode, "code": code,
 			"mqttport": find(`(?m)^mqtt://[^:]*:([0-9]+)$`), "tlsport": find(`(?m)^mqtts://[^:]*:([0-9]+)`), "pin": find(`cert-sha256=([0-9a-f]+)`),
+			"keydirurl": find(`(?m)^(https?://[^:]*:[0-9]+)$`), "link": link, "get": get, "post": post,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values["relays"] = relays{}
@@ -169,6 +171,64 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if strconv.Itoa(got) != args[0] {
 		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+var mailedLink = regexp.MustCompile(`http://[0-9.:]+(/users/[a-z]+/\S{44})`)
+
+// link NAME FILE waits for a mail and sets a variable to the path of its first link.
+func link(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: link variable file")
+	}
+	for late := time.After(20 * time.Second); ; {
+		if b, err := os.ReadFile(ts.MkAbs(args[1])); err == nil {
+			m := mailedLink.FindSubmatch(b)
+			if m == nil {
+				ts.Fatalf("no link in\n%s", b)
+			}
+			ts.Setenv(args[0], string(m[1]))
+			return
+		}
+		select {
+		case <-late:
+			ts.Fatalf("%s does not come", args[1])
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// get URL CODE FILE asks a server over HTTP and keeps the body.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: get url code file")
+	}
+	answer, err := http.Get(args[0])
+	ts.Check(err)
+	keep(ts, answer, args[1], args[2])
+}
+
+// post URL CODE FILE BODY does the same with POST; the body @NAME is a file's.
+func post(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: post url code file body")
+	}
+	body := args[3]
+	if name, ok := strings.CutPrefix(body, "@"); ok {
+		body = ts.ReadFile(name)
+	}
+	answer, err := http.Post(args[0], "application/json", strings.NewReader(body))
+	ts.Check(err)
+	keep(ts, answer, args[1], args[2])
+}
+
+func keep(ts *testscript.TestScript, answer *http.Response, code, file string) {
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(file), b, 0o600))
+	if strconv.Itoa(answer.StatusCode) != code {
+		ts.Fatalf("%s: %s %s", answer.Request.URL.Path, answer.Status, b)
 	}
 }
 

@@ -29,6 +29,16 @@ type serveCmd struct {
 	MQTTCert        string       `name:"mqtt-cert" type:"path" placeholder:"FILE" help:"Certificate of --mqtt-tls, with its chain (PEM); without it, a self-signed one is made."`
 	MQTTKey         string       `name:"mqtt-key" type:"path" placeholder:"FILE" help:"Its key (PEM)."`
 	MQTTUsers       string       `name:"mqtt-users" type:"path" placeholder:"FILE" help:"Who may use MQTT and how; without it everybody may, and only on loopback addresses."`
+	Keydir          string       `name:"keydir" placeholder:"HOST:PORT" help:"Serve the public-key directory here (docs/keydir.md)."`
+	KeydirURL       string       `name:"keydir-url" placeholder:"URL" help:"Where people reach it, for the links in mails; the listener's if not given."`
+	KeydirTLSCert   string       `name:"keydir-tls-cert" type:"path" placeholder:"FILE" help:"Its certificate, with its chain (PEM); without it, it speaks plain HTTP."`
+	KeydirTLSKey    string       `name:"keydir-tls-key" type:"path" placeholder:"FILE" help:"The certificate's key (PEM)."`
+	KeydirKey       string       `name:"keydir-key" type:"path" placeholder:"FILE" help:"The RSA key that it signs with (PEM); made at the first start if not given."`
+	KeydirProxy     []string     `name:"keydir-proxy" placeholder:"NET" help:"A proxy whose X-Forwarded-For is believed, such as 127.0.0.1/32; may be repeated."`
+	KeydirGetLinks  bool         `name:"keydir-get-links" help:"Let a GET of a mailed link act at once when no browser sends it, as the original does."`
+	KeydirMetrics   bool         `name:"keydir-metrics" help:"Let everybody read its /metrics."`
+	SMTP            string       `name:"smtp" env:"PARLEYD_SMTP" placeholder:"URL" help:"Its mail server, smtp[s]://USER:PASSWORD@HOST:PORT. Others on this machine can see it here; $PARLEYD_SMTP or --smtp-file hides it."`
+	SMTPFile        string       `name:"smtp-file" type:"path" placeholder:"FILE" help:"A file of mode 0600 that holds the mail server's URL."`
 	Host            string       `placeholder:"NAME" help:"Host name or IP address in the printed addresses."`
 	MemoryLimit     *server.Size `name:"memory-limit" placeholder:"SIZE" help:"What the process should need at most, e.g. 512MiB."`
 }
@@ -82,11 +92,24 @@ func (s *serveCmd) config() (server.Config, error) {
 		{&cfg.SMP2020Creators, s.SMP2020Creators}, {&cfg.Host, s.Host},
 		{&cfg.MQTT, s.MQTT}, {&cfg.MQTTTLS, s.MQTTTLS}, {&cfg.MQTTCert, s.MQTTCert}, {&cfg.MQTTKey, s.MQTTKey},
 		{&cfg.MQTTUsers, s.MQTTUsers},
+		{&cfg.Keydir, s.Keydir}, {&cfg.KeydirURL, s.KeydirURL}, {&cfg.KeydirKey, s.KeydirKey},
+		{&cfg.KeydirTLSCert, s.KeydirTLSCert}, {&cfg.KeydirTLSKey, s.KeydirTLSKey}, {&cfg.SMTPFile, s.SMTPFile},
 	} {
 		if f.flag != "" {
 			*f.to = f.flag
 		}
 	}
+	// One of both; a flag comes before the environment.
+	if s.SMTPFile != "" {
+		cfg.SMTP = ""
+	} else if s.SMTP != "" {
+		cfg.SMTP, cfg.SMTPFile = s.SMTP, ""
+	}
+	if len(s.KeydirProxy) > 0 {
+		cfg.KeydirProxy = s.KeydirProxy
+	}
+	cfg.KeydirGetLinks = cfg.KeydirGetLinks || s.KeydirGetLinks
+	cfg.KeydirMetrics = cfg.KeydirMetrics || s.KeydirMetrics
 	if s.MemoryLimit != nil {
 		cfg.MemoryLimit = *s.MemoryLimit
 	}

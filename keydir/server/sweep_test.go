@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"parley/keydir"
+)
+
+// Who does not activate is swept within an hour after the day, while the directory
+// runs; nobody else is.
+func TestSweepHourly(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, keyName), []byte(known().Users["bob"].Sign.Private), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d, err := New(Options{Dir: dir, Trouble: func(what string, err error) { t.Errorf("%s: %v", what, err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.tasks.Go(func() { d.sweepHourly(d.ctx) })
+		<-time.After(30 * time.Minute)
+		k := pairOf("alice").keys()
+		for _, name := range []string{"waits", "stays"} {
+			err := d.store.write(func(c *conn) error {
+				r := keydir.Registration{Username: name, Email: name + "@mail.example"}
+				if err := c.register(&r, k, d.mailbox(r.Email), 3, time.Now()); err != nil || name == "waits" {
+					return err
+				}
+				token, hash := newToken()
+				a, err := c.byName(name)
+				if err != nil {
+					return err
+				}
+				if err := c.addLink(a.id, hash, true, time.Now().Add(time.Hour)); err != nil {
+					return err
+				}
+				_, err = c.follow(name, token, time.Now())
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		there := func(name string) bool {
+			t.Helper()
+			err := d.store.read(func(c *conn) error { _, err := c.byName(name); return err })
+			if err != nil && !errors.Is(err, errNotFound) {
+				t.Fatal(err)
+			}
+			return err == nil
+		}
+		<-time.After(24 * time.Hour)
+		if !there("waits") {
+			t.Error("swept too early")
+		}
+		<-time.After(time.Hour)
+		if there("waits") || !there("stays") {
+			t.Errorf("after a day and an hour: waits %v, stays %v", there("waits"), there("stays"))
+		}
+		if err := d.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
