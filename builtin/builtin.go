@@ -19,6 +19,7 @@ import (
 	"parley/internal/words"
 	"parley/messenger"
 	"parley/messenger/profile"
+	"parley/secure/nes"
 	"parley/secure/ratchet"
 	"parley/secure/smpbare"
 	"parley/secure/stringphone"
@@ -37,16 +38,19 @@ type Options struct {
 }
 
 // Registry is the table. The client serves both forms of SMP's addresses, and
-// topics both of MQTT's.
-func Registry(client *smpclient.Client, topics parley.Carrier) *parley.Registry {
+// topics both of MQTT's, users those of NES.
+func Registry(client *smpclient.Client, topics, users parley.Carrier) *parley.Registry {
 	var r parley.Registry
 	r.Carrier(smp.Scheme, client)
 	r.Carrier(smp.SchemePlain, client)
 	r.Carrier(mqtt.Scheme, topics)
 	r.Carrier(mqtt.SchemeTLS, topics)
+	r.Carrier(schemeNES, users)
+	r.Carrier(schemeNESTLS, users)
 	r.Transport(parley.Ratchet, ratchet.New())
 	r.Transport(parley.SMPBare, smpbare.New())
 	r.Transport(parley.StringPhone, stringphone.New())
+	r.Transport(parley.NES, nes.New())
 	return &r
 }
 
@@ -58,18 +62,19 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 	client := smpclient.New(smpclient.Options{
 		Dial: o.Dial, Creator: o.Creator, OnState: tell.relay, OnMailbox: tell.mailbox,
 	})
-	topics := topicCarrier{dial: o.Dial, Client: mqttclient.New(mqttclient.ClientOptions{
-		Max: mostTopicPacket, Dial: o.Dial, OnState: tell.relay, OnMailbox: tell.topic, Log: o.Log,
-	})}
+	topics := newTopicCarrier(mostTopicPacket, 1, o, &tell)
+	users := nesCarrier{newTopicCarrier(mostNESPacket, 2, o, &tell)}
 	m, err := messenger.Open(context.Background(), messenger.Options{
-		Profile: p, Registry: Registry(client, topics),
-		Number: number, Words: forms, Groups: groups{}, Mailboxes: mailboxes, Events: tell.connect,
+		Profile: p, Registry: Registry(client, topics, users),
+		Number: number, Words: forms, Groups: groups{}, Mailboxes: mailboxes,
+		Systems: map[string]messenger.System{NES: nesSystem{dial: o.Dial, log: o.Log}}, Events: tell.connect,
 		Log: o.Log, Drain: o.Drain, MaxTries: o.MaxTries,
-		OnClose: func() error { return errors.Join(client.Close(), topics.Close()) },
+		OnClose: func() error { return errors.Join(client.Close(), topics.Close(), users.Close()) },
 	})
 	if err != nil {
 		client.Close()
 		topics.Close()
+		users.Close()
 	}
 	return m, err
 }
@@ -77,6 +82,7 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 // mailboxes are the forms of the carriers' addresses.
 var mailboxes = map[string]messenger.Mailboxes{
 	smp.Scheme: smpForms{}, smp.SchemePlain: smpForms{}, mqtt.Scheme: topicForms{}, mqtt.SchemeTLS: topicForms{},
+	schemeNES: nesForms{}, schemeNESTLS: nesForms{},
 }
 
 // number is what two people compare on a line; nil while there is nothing.

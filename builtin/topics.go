@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 
 	"parley"
@@ -24,7 +23,15 @@ const mostTopicPacket = messenger.MaxText + 4<<10
 // Secret and nowhere else.
 type topicCarrier struct {
 	*mqttclient.Client
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	o mqttclient.ClientOptions // of clients for one call
+}
+
+// newTopicCarrier makes the carrier for packets of up to max bytes.
+func newTopicCarrier(max int, qos byte, o Options, tell *events) topicCarrier {
+	once := mqttclient.ClientOptions{Max: max, QoS: qos, Dial: o.Dial}
+	all := once
+	all.OnState, all.OnMailbox, all.Log = tell.relay, tell.topic, o.Log
+	return topicCarrier{Client: mqttclient.New(all), o: once}
 }
 
 var errLogin = fmt.Errorf("%w: the topic's address is not mqtt://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC", parley.ErrRefused)
@@ -53,10 +60,9 @@ func (c topicCarrier) as(a parley.Address) (*mqttclient.Client, parley.Address, 
 	if err != nil || user == "" {
 		return c.Client, clean, func() {}, err
 	}
-	once := mqttclient.New(mqttclient.ClientOptions{
-		Max: mostTopicPacket, Dial: c.dial,
-		Credentials: func(mqtt.Broker) (string, string) { return user, password },
-	})
+	o := c.o
+	o.Credentials = func(mqtt.Broker) (string, string) { return user, password }
+	once := mqttclient.New(o)
 	return once, clean, func() { once.Close() }, nil
 }
 

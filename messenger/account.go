@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"parley"
 )
@@ -185,7 +184,11 @@ func (m *Messenger) Accounts(ctx context.Context) (all []Account, err error) {
 }
 
 func (t *tx) describeAccount(row account) (a Account, err error) {
-	_, relay := t.m.relayOf(row.server)
+	at, err := row.system.Mailbox(row.server, row.name) // of which a relay's address can be told without a password
+	if err != nil {
+		return a, err
+	}
+	_, relay := t.m.relayOf(at)
 	a = Account{Kind: row.kind, Name: row.name, Server: string(relay), State: connecting, Presence: row.presence}
 	l, err := t.line(row.line)
 	if err != nil {
@@ -204,7 +207,7 @@ func (t *tx) describeAccount(row account) (a Account, err error) {
 		return a, err
 	}
 	d := row.system.Describe(b)
-	a.Directory, a.Fingerprint, a.Registered = d.Directory, d.Fingerprint, d.Registered
+	a.Directory, a.Fingerprint, a.Registered, a.PublicKeys = d.Directory, d.Fingerprint, d.Registered, d.PublicKeys
 	return a, nil
 }
 
@@ -339,7 +342,9 @@ func (m *Messenger) AddPeer(ctx context.Context, o PeerOptions) (c Contact, err 
 			if err := b.Flush(); err != nil {
 				return err
 			}
-			return t.learned(a, l, News{First: true})
+			if err := t.learned(a, l, News{First: true}); err != nil {
+				return err
+			}
 		}
 		return t.retryKept(a.line)
 	})
@@ -369,11 +374,9 @@ func (t *tx) newPeer(a account, user, as string) (line, error) {
 	if err := t.exec("UPDATE lines SET account = ?, peer = ? WHERE id = ?", a.id, user, id); err != nil {
 		return line{}, err
 	}
-	_, relay := t.m.relayOf(at)
 	if err := t.addPath(id, "out", joining, at, parley.Endpoint{Address: at}); err != nil {
 		return line{}, err
 	}
-	t.m.log.Info("messenger: a peer was added", "line", id, "server", strings.TrimSpace(string(relay)))
 	t.poke(workJobs)
 	return t.line(id)
 }

@@ -55,6 +55,8 @@ type Contact struct {
 	Mode       string    `json:"mode,omitempty"`        // of a conversation of many: "plain", "headed", "forward-secret"
 	Account    string    `json:"account,omitempty"`     // ours in an older system, that reaches the contact
 	User       string    `json:"user,omitempty"`        // the contact's name there
+	Key        []string  `json:"key,omitempty"`         // fingerprints of the contact's keys there
+	NewKey     []string  `json:"new_key,omitempty"`     // and of others that the directory offers now
 	Presence   string    `json:"presence,omitempty"`    // "online", "away", "offline", "unknown"; empty: never told
 	Seen       time.Time `json:"seen,omitzero"`         // when it told that
 	Members    int       `json:"members,omitempty"`     // of a conversation of many, with us; else 0
@@ -175,6 +177,8 @@ type API interface {
 	AddAccount(ctx context.Context, o AccountOptions) (Account, error)
 	Accounts(ctx context.Context) ([]Account, error)
 	Register(ctx context.Context, kind, name, contact string) (Account, error)
+	// RotateAccount gives the account new keys, which setup has.
+	RotateAccount(ctx context.Context, kind, name string, setup []byte) (Account, error)
 	RemoveAccount(ctx context.Context, kind, name string) error
 	// SetPresence lets the account's contacts know when we are here, or not.
 	SetPresence(ctx context.Context, kind, name string, on bool) (Account, error)

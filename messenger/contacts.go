@@ -82,7 +82,7 @@ func (t *tx) describe(c *Contact, l line) error {
 	} else if p, err := t.m.transport(l.stp); err == nil {
 		c.promise(p.Guarantees())
 	}
-	if l.bare && !l.shared {
+	if l.bare && !l.shared && l.account == 0 {
 		c.Lacks = append(c.Lacks, "no receipts: a message is known to be at the relay, and no further")
 	}
 	if l.oneway {

@@ -15,7 +15,7 @@ import (
 const (
 	lookAgain  = 24 * time.Hour
 	lookNobody = 10 * time.Minute
-	lookDoubt  = time.Minute
+	lookDoubt  = 10 * time.Second
 )
 
 // lookups sends somebody to the directory for each contact in an older system whose
@@ -161,12 +161,9 @@ func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []b
 		return err
 	}
 	later := func(d time.Duration) error {
-		return t.exec("UPDATE lines SET looked = ? WHERE id = ?", stamp(t.now().Add(d)), id)
+		return t.exec("UPDATE lines SET looked = ?, checked = ? WHERE id = ?", stamp(t.now().Add(d)), t.stampNow(), id)
 	}
 	if !asked {
-		if err := t.retryKept(id); err != nil {
-			return err
-		}
 		return later(lookAgain)
 	}
 	known := a.system.Keys(state, user).Pinned != nil
@@ -179,16 +176,20 @@ func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []b
 			}
 			return later(lookAgain)
 		}
-		t.blockFor(id, fmt.Sprintf("%v: %s", cause, user))
+		if err := t.lacksKeys(id, fmt.Sprintf("%v: %s", cause, user)); err != nil {
+			return err
+		}
 		return later(lookNobody)
 	case errors.Is(cause, parley.ErrOffline):
-		if !known {
-			t.blockFor(id, "the directory cannot be reached")
+		if known {
+			return nil
 		}
-		return nil
+		return t.lacksKeys(id, "the directory cannot be reached")
 	case cause != nil:
 		if !known {
-			t.blockFor(id, cause.Error())
+			if err := t.lacksKeys(id, cause.Error()); err != nil {
+				return err
+			}
 		}
 		return t.directoryTrouble(l, cause)
 	}
@@ -197,12 +198,14 @@ func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []b
 	if err != nil {
 		state.Rollback()
 		if !known {
-			t.blockFor(id, err.Error())
+			if err := t.lacksKeys(id, err.Error()); err != nil {
+				return err
+			}
 		}
 		if err := t.directoryTrouble(l, err); err != nil {
 			return err
 		}
-		return later(lookNobody)
+		return t.exec("UPDATE lines SET looked = ? WHERE id = ?", stamp(t.now().Add(lookNobody)), id)
 	}
 	if err := state.Flush(); err != nil {
 		return err
@@ -213,15 +216,9 @@ func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []b
 	return t.learned(a, l, news)
 }
 
-// blockFor says why a line cannot seal, where the queue shows it.
-func (t *tx) blockFor(line int64, why string) {
-	t.then(func() {
-		t.m.mu.Lock()
-		defer t.m.mu.Unlock()
-		if _, stuck := t.m.blocked[line]; stuck {
-			t.m.blocked[line] = why
-		}
-	})
+// lacksKeys notes why there are none, where the queue shows it.
+func (t *tx) lacksKeys(line int64, why string) error {
+	return t.exec("UPDATE lines SET trouble = ? WHERE id = ? AND trouble <> ?", why, line, why)
 }
 
 // directoryTrouble says once a day that a directory cannot be believed.
@@ -240,6 +237,9 @@ func (t *tx) learned(a account, l line, news News) error {
 	}
 	keys := a.system.Keys(state, l.peer)
 	t.contactChanged(l.contact)
+	if err := t.lacksKeys(l.id, ""); err != nil {
+		return err
+	}
 	if news.Note != "" {
 		if err := t.noticeOnce(l, "note: "+news.Note, news.Note); err != nil {
 			return err
@@ -297,13 +297,28 @@ func (t *tx) acceptKeys(l line) error {
 	return t.retryKept(l.id)
 }
 
-// doubted has the keys of a contact looked up at once: a packet that claims to be
-// from it does not verify. It waits for the answer; then it is dropped if the keys
-// are still the same.
-func (t *tx) doubted(l line) error {
+// doubted says whether a packet that claims to be from a contact, and does not verify,
+// is to wait: until the directory has been asked after it came, since the keys may
+// have changed. If they have not, it is dropped then.
+func (t *tx) doubted(l line, a *arrival) (waits bool, err error) {
+	acc, err := t.account(l.account)
+	if err != nil {
+		return false, err
+	}
+	state, err := t.Bucket(acc.line)
+	if err != nil {
+		return false, err
+	}
+	if _, ask := acc.system.Question(state, l.peer); !ask {
+		return false, nil
+	}
+	var came, checked int64
+	if err := t.row("SELECT i.came, l.checked FROM inbox i, lines l WHERE i.id = ? AND l.id = ?", a.id, l.id)(&came, &checked); err != nil || came < checked {
+		return false, err
+	}
 	t.poke(workJobs)
-	// Not more than once a minute, however many packets somebody makes up.
-	return t.exec("UPDATE lines SET looked = min(looked, looked - ? + ?) WHERE id = ?", lookAgain.Milliseconds(), lookDoubt.Milliseconds(), l.id)
+	// Not all the time, however many packets somebody makes up.
+	return true, t.exec("UPDATE lines SET looked = min(looked, checked + ?) WHERE id = ?", lookDoubt.Milliseconds(), l.id)
 }
 
 // describePeer adds what is said of a contact in an older system.
@@ -322,6 +337,7 @@ func (t *tx) describePeer(c *Contact, l line) error {
 		return nil // what was tampered with is said elsewhere
 	}
 	keys := a.system.Keys(state, l.peer)
+	c.Key, c.NewKey = keys.Pinned, keys.Offered
 	if keys.Pinned == nil {
 		c.State = connecting
 	}

@@ -242,8 +242,10 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	}
 	if cause != nil {
 		bucket.Rollback()
-		if l.account != 0 && a.tries == 0 && errors.Is(cause, parley.ErrForged) {
-			return kept, cause, t.doubted(l)
+		if l.account != 0 && errors.Is(cause, parley.ErrForged) {
+			if waits, err := t.doubted(l, a); waits || err != nil {
+				return kept, cause, err
+			}
 		}
 		return t.sortCause(l, cause)
 	}

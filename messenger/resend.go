@@ -209,16 +209,19 @@ func (m *Messenger) Queue(ctx context.Context) (all []QueueEntry, err error) {
 		if err != nil {
 			return err
 		}
-		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line,
+		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line, l.trouble,
 			coalesce((SELECT relay FROM paths WHERE line = i.line AND dir = 'out' ORDER BY id LIMIT 1), '') FROM intents i JOIN timeline tl ON tl.seq = i.message
 			JOIN lines l ON l.id = i.line JOIN devices d ON d.id = l.device LEFT JOIN contacts c ON c.id = d.contact
 			WHERE i.kind = 'message' ORDER BY i.line, i.id`, nil, func(scan func(...any) error) error {
 			var e QueueEntry
 			var line int64
-			if err := scan(&e.Message, &e.Contact, &line, &e.Relay); err != nil {
+			var trouble string
+			if err := scan(&e.Message, &e.Contact, &line, &trouble, &e.Relay); err != nil {
 				return err
 			}
-			e.State, e.Why = m.whyBlocked(line)
+			if e.State, e.Why = m.whyBlocked(line); trouble != "" {
+				e.State, e.Why = waitingForKeys, trouble
+			}
 			all = append(all, e)
 			return nil
 		})
@@ -246,7 +249,7 @@ func (m *Messenger) whyBlocked(line int64) (state, why string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if why := m.blocked[line]; why != "" {
-		return "waiting for keys", why
+		return waitingForKeys, why
 	}
 	if why := m.settling[line]; why != "" {
 		return "waiting", why
@@ -254,7 +257,10 @@ func (m *Messenger) whyBlocked(line int64) (state, why string) {
 	return "waiting", othersFirst
 }
 
-const othersFirst = "others go first"
+const (
+	othersFirst    = "others go first"
+	waitingForKeys = "waiting for keys"
+)
 
 // away returns why a relay cannot be reached, if it is known, or else what was
 // known before.

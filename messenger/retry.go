@@ -63,7 +63,7 @@ func why(err error) string {
 	case errors.Is(err, parley.ErrDenied):
 		return "the relay does not let us in: the peer has not opened the mailbox to us yet, or it is gone"
 	case errors.Is(err, parley.ErrNoKey):
-		return "waiting for keys"
+		return waitingForKeys
 	}
 	return err.Error()
 }

@@ -215,6 +215,8 @@ CREATE TABLE accounts (
 ALTER TABLE lines ADD COLUMN account INTEGER REFERENCES accounts ON DELETE CASCADE; -- NULL: a mailbox of its own
 ALTER TABLE lines ADD COLUMN peer TEXT NOT NULL DEFAULT '';         -- the contact's user name there
 ALTER TABLE lines ADD COLUMN looked INTEGER NOT NULL DEFAULT 0;     -- when to look the keys up next
+ALTER TABLE lines ADD COLUMN checked INTEGER NOT NULL DEFAULT 0;    -- when the directory last answered about them
+ALTER TABLE lines ADD COLUMN trouble TEXT NOT NULL DEFAULT '';      -- why there are no keys yet
 ALTER TABLE lines ADD COLUMN stranger INTEGER NOT NULL DEFAULT 0;   -- wrote to us, and we did not add it
 CREATE TABLE strangers (
 	account INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,

@@ -47,13 +47,20 @@ type System interface {
 	// commit; its result is given to Registered.
 	Register(ctx context.Context, question []byte, contact string) (answer []byte, err error)
 	Registered(state parley.Bucket, answer []byte) error
+	// NextKeys keeps new keys of ours beside those in use, unless others are there
+	// already. Rotate has the directory take them, outside of any commit, and Rotated
+	// puts them in use; answer is nil where no directory was asked.
+	NextKeys(state parley.Bucket, setup []byte) error
+	Rotate(ctx context.Context, question []byte) (answer []byte, err error)
+	Rotated(state parley.Bucket, answer []byte) error
 }
 
 // SystemAccount is what a system tells of an account.
 type SystemAccount struct {
 	Directory   string // where keys are looked up; "" if nowhere
 	Fingerprint []string
-	Registered  bool // the directory has taken our keys once
+	PublicKeys  []string // to hand over where there is no directory
+	Registered  bool     // the directory has taken our keys once
 }
 
 // News is what an answer of a directory has changed.
@@ -82,6 +89,7 @@ type Account struct {
 	Registered  bool     `json:"registered"`
 	State       string   `json:"state"` // "connecting" until its mailbox is made, "connected"
 	Fingerprint []string `json:"fingerprint"`
+	PublicKeys  []string `json:"public_keys,omitempty"`
 	Presence    bool     `json:"presence"` // contacts are told when we are here
 	Contacts    int      `json:"contacts"`
 	Waiting     int      `json:"waiting"`       // packets of users whose keys are not known yet

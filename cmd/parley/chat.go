@@ -27,7 +27,7 @@ func (c *chatCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if contact.KeyChanged {
-		a.loud(keyChangedText(contact.Name))
+		a.loud(keyChangedText(contact))
 		return fmt.Errorf("%w: no chat with %s before you have compared: parley verify %s", errKeyChanged, term.Line(contact.Name), quoted(contact.Name))
 	}
 	lines, restore, err := a.lines("> ")

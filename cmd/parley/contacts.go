@@ -31,14 +31,18 @@ func (c *contactsCmd) Run(ctx context.Context, a *app) error {
 	}
 	for _, c := range all {
 		if c.KeyChanged {
-			a.loud(keyChangedText(c.Name))
+			a.loud(keyChangedText(c))
 		}
 	}
 	return a.print(contactTable(all, time.Now()))
 }
 
-func keyChangedText(name string) string {
-	return fmt.Sprintf("THE KEY OF %s HAS CHANGED: somebody may sit between you. Compare: parley verify %s", term.Line(name), quoted(name))
+func keyChangedText(c messenger.Contact) string {
+	both := ""
+	if len(c.NewKey) > 0 {
+		both = fmt.Sprintf(" Known: %s. New: %s.", strings.Join(c.Key, "; "), strings.Join(c.NewKey, "; "))
+	}
+	return fmt.Sprintf("THE KEY OF %s HAS CHANGED: somebody may sit between you.%s Compare: parley verify %s", term.Line(c.Name), both, quoted(c.Name))
 }
 
 func contactTable(all []messenger.Contact, now time.Time) string {
@@ -54,6 +58,15 @@ func contactTable(all []messenger.Contact, now time.Time) string {
 	fmt.Fprintln(&out, table[0])
 	for i, c := range all {
 		fmt.Fprintln(&out, table[i+1])
+		if c.Presence != "" {
+			fmt.Fprintf(&out, "    presence: %s (told %s)\n", c.Presence, clock(c.Seen, now))
+		}
+		if len(c.Key) > 0 {
+			fmt.Fprintf(&out, "    key:      %s\n", term.Line(strings.Join(c.Key, "; ")))
+		}
+		if len(c.NewKey) > 0 {
+			fmt.Fprintf(&out, "    NEW KEY:  %s\n", term.Line(strings.Join(c.NewKey, "; ")))
+		}
 		if len(c.Promises) > 0 {
 			fmt.Fprintf(&out, "    promises: %s\n", term.Line(strings.Join(c.Promises, "; ")))
 		}
@@ -66,6 +79,9 @@ func contactTable(all []messenger.Contact, now time.Time) string {
 
 // protocolText says of a topic how it protects and how many are in it.
 func protocolText(c messenger.Contact) string {
+	if c.Account != "" {
+		return fmt.Sprintf("%s (%s, by your account %s)", c.Protocol, c.User, c.Account)
+	}
 	if !isTopic(c) {
 		return c.Protocol
 	}
@@ -85,6 +101,7 @@ func verifiedMark(c messenger.Contact) string {
 }
 
 type contactCmd struct {
+	AddNES   addNESCmd   `cmd:"" name:"add-nes" help:"Add somebody who uses NES, by user name."`
 	Rename   renameCmd   `cmd:"" help:"Give a contact another name."`
 	Remove   removeCmd   `cmd:"" help:"Delete a contact, its messages, and its mailboxes at the relays."`
 	Receipts receiptsCmd `cmd:"" help:"Choose what a contact learns about its messages."`

@@ -104,6 +104,6 @@ func (a *app) alarm(c messenger.Change, contact string) {
 	case c.Message != nil && c.Message.Kind == "notice" && (contact == "" || contact == c.Message.Contact):
 		a.note("%s: %s", author(*c.Message), c.Message.Text)
 	case c.Contact != nil && c.Contact.KeyChanged && (contact == "" || contact == c.Contact.Name):
-		a.loud(keyChangedText(c.Contact.Name))
+		a.loud(keyChangedText(*c.Contact))
 	}
 }

@@ -30,7 +30,7 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if contact.KeyChanged {
-		a.loud(keyChangedText(contact.Name))
+		a.loud(keyChangedText(contact))
 		return fmt.Errorf("%w: nothing was sent to %s; compare first: parley verify %s", errKeyChanged, term.Line(contact.Name), quoted(contact.Name))
 	}
 	first := firstTo(ctx, a, contact)

@@ -74,34 +74,49 @@ func (c *topicAddConversationCmd) Run(ctx context.Context, a *app) error {
 
 // address is where the topic is, with what the broker wants to know of us.
 func (c *topicAddConversationCmd) address(a *app) (string, error) {
-	b, err := mqtt.ParseBroker(c.Broker)
+	b, login, err := brokerLogin(a, c.Broker)
 	if err != nil {
-		return "", usage("-b: %w", err)
+		return "", err
 	}
 	if err := mqtt.CheckTopic(c.Name); err != nil {
 		return "", usage("-t: %w", err)
+	}
+	return withLogin(mqtt.Address{Broker: b, Topic: c.Name}.String(), login), nil
+}
+
+// brokerLogin parses a broker's address, and completes it with the password from the
+// environment. login is nil where there is no user.
+func brokerLogin(a *app, text string) (b mqtt.Broker, login *url.Userinfo, err error) {
+	if b, err = mqtt.ParseBroker(text); err != nil {
+		return b, nil, usage("-b: %w", err)
 	}
 	switch p := os.Getenv("PARLEY_MQTT_PASSWORD"); {
 	case b.Password != "":
 		a.note("The password stands in the command line, where others on this machine can see it. Give it in PARLEY_MQTT_PASSWORD.")
 	case p != "" && b.User == "":
-		return "", usage("PARLEY_MQTT_PASSWORD is set, and -b names no user: mqtt://USER@HOST")
+		return b, nil, usage("PARLEY_MQTT_PASSWORD is set, and -b names no user: mqtt://USER@HOST")
 	default:
 		b.Password = p
 	}
 	if b.Password != "" && !b.TLS && !b.Loopback() {
 		a.note("Without TLS (mqtts://) everybody on the way to the broker can read the password.")
 	}
-	address := mqtt.Address{Broker: b, Topic: c.Name}.String()
 	if b.User == "" {
-		return address, nil
+		return b, nil, nil
 	}
-	login := url.User(b.User)
-	if b.Password != "" {
+	if login = url.User(b.User); b.Password != "" {
 		login = url.UserPassword(b.User, b.Password)
 	}
+	return b, login, nil
+}
+
+// withLogin puts user and password into an address.
+func withLogin(address string, login *url.Userinfo) string {
+	if login == nil {
+		return address
+	}
 	scheme, rest, _ := strings.Cut(address, "://")
-	return scheme + "://" + login.String() + "@" + rest, nil
+	return scheme + "://" + login.String() + "@" + rest
 }
 
 // setup says who we are in the topic and whom we trust.

@@ -2,11 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"io"
+	"mime/quotedprintable"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,9 +26,22 @@ func TestTopicConversations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds parleyd and starts many processes")
 	}
+	runWithBrokers(t, "topicconv")
+}
+
+// TestNESScripts runs the scripts about NES accounts: broker and directory are
+// parleyd's.
+func TestNESScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds parleyd and starts many processes")
+	}
+	runWithBrokers(t, "nes")
+}
+
+func runWithBrokers(t *testing.T, dir string) {
 	program := build(t.TempDir())
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "topicconv"),
+		Dir: filepath.Join("testdata", dir),
 		Setup: func(e *testscript.Env) error {
 			b := &brokers{program: program, cmds: map[string]*exec.Cmd{}}
 			e.Values[brokersKey{}] = b
@@ -39,6 +56,7 @@ func TestTopicConversations(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"broker": cmdBroker, "user": cmdUser, "login": cmdLogin, "eventually": cmdEventually, "exits": cmdExits, "setenv": cmdSetenv, "lines": cmdLines, "until": cmdUntil,
+			"press": cmdPress,
 		},
 	})
 }
@@ -68,13 +86,20 @@ func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
 		b.stop(name, syscall.SIGKILL)
 		return
 	}
-	at := "127.0.0.1:0"
+	at, directory := "127.0.0.1:0", "127.0.0.1:0"
 	if args[0] == "again" {
 		at = strings.TrimPrefix(ts.Getenv(name), "mqtt://")
+		directory = strings.TrimPrefix(ts.Getenv(name+"_DIRECTORY"), "http://")
 	}
 	path, err := b.program()
 	ts.Check(err)
-	cmd := exec.Command(path, append([]string{"serve", "--data", ts.MkAbs("broker-" + name), "--mqtt", at}, args[2:]...)...)
+	flags := []string{"serve", "--data", ts.MkAbs("broker-" + name), "--mqtt", at}
+	for _, f := range args[2:] {
+		if flags = append(flags, f); f == "--keydir" {
+			flags = append(flags, directory)
+		}
+	}
+	cmd := exec.Command(path, flags...)
 	cmd.Dir = ts.MkAbs(".")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
@@ -84,8 +109,51 @@ func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
 	in := bufio.NewReader(out)
 	line, err := in.ReadString('\n')
 	ts.Check(err)
-	go io.Copy(io.Discard, in)
 	ts.Setenv(name, strings.TrimSpace(line))
+	if more, _ := in.Peek(in.Buffered()); len(more) > 0 { // they come in one piece
+		ts.Setenv(name+"_DIRECTORY", strings.TrimSpace(string(more)))
+	}
+	go io.Copy(io.Discard, in)
+}
+
+var mailedLink = regexp.MustCompile(`http://[^\s"<>]+/users/[a-z0-9_-]+/[A-Za-z0-9_=-]{44}`)
+
+// press BROKER USER activate|delete: follows the link in the newest mail to a user
+// and presses the button.
+func cmdPress(ts *testscript.TestScript, _ bool, args []string) {
+	which := map[string]int{"activate": 0, "delete": 1}[args[2]]
+	var newest time.Time
+	link := ""
+	for limit, again := time.After(time.Minute), time.NewTicker(10*time.Millisecond); link == ""; {
+		files, _ := filepath.Glob(ts.MkAbs("broker-" + args[0] + "/keydir/mail/*.eml"))
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			ts.Check(err)
+			st, err := os.Stat(f)
+			ts.Check(err)
+			text, _ := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(b)))
+			var links []string
+			for _, l := range mailedLink.FindAllString(string(text), -1) {
+				if strings.Contains(l, "/users/"+args[1]+"/") && !slices.Contains(links, l) {
+					links = append(links, l)
+				}
+			}
+			if len(links) > which && !st.ModTime().Before(newest) {
+				newest, link = st.ModTime(), links[which]
+			}
+		}
+		select {
+		case <-again.C:
+		case <-limit:
+			ts.Fatalf("no mail for %s in %v", args[1], files)
+		}
+	}
+	r, err := http.Post(link, "", nil)
+	ts.Check(err)
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		ts.Fatalf("%s", r.Status)
+	}
 }
 
 // user NAME PASSWORD FILE: the users file of a broker with one user.

@@ -39,6 +39,11 @@ func (c *Client) Register(ctx context.Context, kind, name, contact string) (v me
 	return v, err
 }
 
+func (c *Client) RotateAccount(ctx context.Context, kind, name string, setup []byte) (v messenger.Account, err error) {
+	err = c.call(ctx, "rotate-account", rotateOf{kind, name, setup}, &v)
+	return v, err
+}
+
 func (c *Client) RemoveAccount(ctx context.Context, kind, name string) error {
 	return c.call(ctx, "remove-account", accountOf{kind, name}, nil)
 }

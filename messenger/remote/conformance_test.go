@@ -27,6 +27,9 @@ func TestAccounts(t *testing.T) {
 		if a := must[messenger.Account](t)(api.SetPresence(ctx, "nes", "alice", true)); !a.Presence {
 			t.Errorf("presence: %+v", a)
 		}
+		if a := must[messenger.Account](t)(api.RotateAccount(ctx, "nes", "alice", []byte{1, 0xfe})); len(a.Fingerprint) != 1 || a.Fingerprint[0] != "01fe" {
+			t.Errorf("rotate: %+v", a)
+		}
 		if all := must[[]messenger.Account](t)(api.Accounts(ctx)); !reflect.DeepEqual(all, f.accounts) {
 			t.Errorf("accounts: %+v", all)
 		}

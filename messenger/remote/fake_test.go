@@ -71,6 +71,14 @@ func (f *fake) Register(_ context.Context, kind, name, contact string) (messenge
 	return *a, err
 }
 
+func (f *fake) RotateAccount(_ context.Context, kind, name string, setup []byte) (messenger.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, err := f.of(kind, name)
+	a.Fingerprint = []string{fmt.Sprintf("%x", setup)}
+	return *a, err
+}
+
 func (f *fake) RemoveAccount(_ context.Context, kind, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -64,6 +64,11 @@ type (
 		Account string `json:"account"`
 		Contact string `json:"contact"`
 	}
+	rotateOf struct {
+		Kind    string `json:"kind"`
+		Account string `json:"account"`
+		Setup   []byte `json:"setup"`
+	}
 	presenceOf struct {
 		Kind    string `json:"kind"`
 		Account string `json:"account"`
@@ -137,6 +142,9 @@ var methods = map[string]method{
 	}),
 	"register": call(func(ctx context.Context, a messenger.API, p registerOf) (messenger.Account, error) {
 		return a.Register(ctx, p.Kind, p.Account, p.Contact)
+	}),
+	"rotate-account": call(func(ctx context.Context, a messenger.API, p rotateOf) (messenger.Account, error) {
+		return a.RotateAccount(ctx, p.Kind, p.Account, p.Setup)
 	}),
 	"remove-account": call(func(ctx context.Context, a messenger.API, p accountOf) (nothing, error) {
 		return done(a.RemoveAccount(ctx, p.Kind, p.Account))

@@ -1,0 +1,169 @@
+package builtin
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+
+	"parley"
+	"parley/internal/rsakey"
+	"parley/keydir"
+	"parley/keydir/client"
+	"parley/messenger"
+	"parley/secure/nes"
+)
+
+// Keys of ours in an account's state beside those in use: the next ones, until the
+// directory has them, and old message keys, for what others sealed to them.
+const (
+	nextMessage = "next/message"
+	nextSign    = "next/sign"
+	oldPrefix   = "old/"
+	maxOldKeys  = 8 // the oldest goes first
+)
+
+// parseKeys reads the two private keys of a setup, as PKCS #8.
+func (s *NESSetup) parseKeys() (message, sign []byte, err error) {
+	var keys [2]*rsa.PrivateKey
+	var ders [2][]byte
+	for i, text := range []string{s.MessageKey, s.SignKey} {
+		if keys[i], err = rsakey.ParsePrivate([]byte(text)); err != nil {
+			return nil, nil, fmt.Errorf("%w: our keys: %w", messenger.ErrState, err)
+		}
+		if ders[i], err = x509.MarshalPKCS8PrivateKey(keys[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	if keys[0].Equal(keys[1]) {
+		return nil, nil, fmt.Errorf("%w: our keys: %w", messenger.ErrState, keydir.ErrSameKey)
+	}
+	return ders[0], ders[1], nil
+}
+
+// NextKeys implements [messenger.System].
+func (nesSystem) NextKeys(state parley.Bucket, setup []byte) error {
+	if state.Get(nextMessage) != nil {
+		return nil
+	}
+	var s NESSetup
+	if err := json.Unmarshal(setup, &s); err != nil {
+		return fmt.Errorf("%w: new keys of a NES account: %w", messenger.ErrState, err)
+	}
+	message, sign, err := s.parseKeys()
+	if err != nil {
+		return err
+	}
+	state.Put(nextMessage, message)
+	state.Put(nextSign, sign)
+	return nil
+}
+
+// Rotate has the directory take the next keys, by the word of those in use. If it has
+// them already, an answer got lost.
+func (nesSystem) Rotate(ctx context.Context, asked []byte) ([]byte, error) {
+	var q question
+	if err := json.Unmarshal(asked, &q); err != nil {
+		return nil, err
+	}
+	c, err := q.client()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	now, err := privateKeys(q.Message, q.Sign)
+	if err != nil {
+		return nil, err
+	}
+	next, err := privateKeys(q.NextMessage, q.NextSign)
+	if err != nil {
+		return nil, err
+	}
+	_, have, err := c.Lookup(ctx, q.Name)
+	if err != nil {
+		return nil, directoryError(err)
+	}
+	mine, _ := now.Keys()
+	want, _ := next.Keys()
+	switch {
+	case have.Equal(want):
+	case !have.Equal(mine):
+		return nil, fmt.Errorf("%w has other keys for %s than yours: somebody else has the name there (%s)", messenger.ErrDirectory, q.Name, client.Fingerprint(have))
+	default:
+		if _, _, err := c.Rotate(ctx, q.Name, now.Sign, next); err != nil {
+			return nil, directoryError(err)
+		}
+	}
+	return []byte("{}"), nil
+}
+
+// privateKeys reads both keys from PKCS #8.
+func privateKeys(message, sign []byte) (p client.Private, err error) {
+	m, err := privateKey(message)
+	if err != nil {
+		return p, err
+	}
+	s, err := privateKey(sign)
+	return client.Private{Message: m, Sign: s}, err
+}
+
+func privateKey(der []byte) (*rsa.PrivateKey, error) {
+	k, err := x509.ParsePKCS8PrivateKey(der)
+	if key, ok := k.(*rsa.PrivateKey); err == nil && ok {
+		return key, nil
+	}
+	return nil, fmt.Errorf("nes: our keys are damaged: %w", parley.ErrNoKey)
+}
+
+// Rotated implements [messenger.System].
+func (nesSystem) Rotated(state parley.Bucket, _ []byte) error {
+	message, sign := state.Get(nextMessage), state.Get(nextSign)
+	if message == nil || sign == nil {
+		return fmt.Errorf("%w: there are no new keys", messenger.ErrState)
+	}
+	var names []string
+	for name := range state.Scan(oldPrefix) {
+		names = append(names, name)
+	}
+	n := 0
+	if len(names) > 0 {
+		if _, err := fmt.Sscanf(names[len(names)-1], oldPrefix+"%08d", &n); err != nil {
+			return err
+		}
+	}
+	for len(names) >= maxOldKeys {
+		state.Delete(names[0])
+		names = names[1:]
+	}
+	state.Put(fmt.Sprintf(oldPrefix+"%08d", n+1), state.Get(keyMessage))
+	state.Put(keyMessage, message)
+	state.Put(keySign, sign)
+	state.Delete(nextMessage)
+	state.Delete(nextSign)
+	return nil
+}
+
+// decrypters returns our message keys: the one in use, the next one, which the
+// directory may have given away already, and the old ones.
+func decrypters(state parley.Bucket) (all nes.Decrypters, err error) {
+	ders := [][]byte{state.Get(keyMessage)}
+	if next := state.Get(nextMessage); next != nil {
+		ders = append(ders, next)
+	}
+	var old [][]byte
+	for _, der := range state.Scan(oldPrefix) {
+		old = append(old, der)
+	}
+	for i := len(old) - 1; i >= 0; i-- {
+		ders = append(ders, old[i])
+	}
+	for _, der := range ders {
+		d, err := privateKey(der)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}

@@ -1,0 +1,320 @@
+package messenger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/parleytest"
+	"parley/secure/nes"
+)
+
+func withUsers(t *testing.T, seed uint64, do func(w *world, b *bus, u *users)) {
+	userKeys()
+	inBubble(t, seed, func(w *world) { do(w, newBus(seed), newUsers()) })
+}
+
+// TestAccountsExactlyOnceInOrder: three users write to each other without having added
+// anybody, crash at any commit, are away, and the server loses answers, repeats packets
+// and is restarted, while the directory comes and goes; each message is in the other's
+// timeline exactly once, in order.
+func TestAccountsExactlyOnceInOrder(t *testing.T) {
+	seeds := testSeeds(4)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			withUsers(t, uint64(seed), func(w *world, b *bus, u *users) { accountChaos(w, b, u, uint64(seed)) })
+		})
+	}
+}
+
+func accountChaos(w *world, b *bus, u *users, seed uint64) {
+	t, ctx := w.t, context.Background()
+	r := rand.New(rand.NewPCG(seed, 7))
+	all := []*person{w.user(b, u, "alice", 0), w.user(b, u, "bob", 1), w.user(b, u, "carol", 2)}
+	sent := map[string][]string{} // by FROM/TO
+	revive := func() {
+		for _, p := range all {
+			if p.dead() {
+				p.crash()
+				p.start()
+			}
+		}
+	}
+	for range 80 {
+		p, q := all[r.IntN(3)], all[r.IntN(3)]
+		switch r.IntN(10) {
+		case 0, 1, 2, 3, 4, 5:
+			if p == q {
+				break
+			}
+			if _, err := p.m.Contact(ctx, q.name); errors.Is(err, ErrNoContact) {
+				if _, err := p.m.AddPeer(ctx, PeerOptions{Kind: "users", User: q.name}); err != nil && !p.dead() {
+					t.Fatal(err)
+				}
+			}
+			if p.dead() {
+				break
+			}
+			way := p.name + "/" + q.name
+			text := fmt.Sprintf("%s %d", way, len(sent[way]))
+			_, err := p.m.Send(ctx, q.name, text)
+			switch {
+			case err == nil:
+				sent[way] = append(sent[way], text)
+			case p.dead():
+				sent[way] = append(sent[way], "?"+text) // committed, or not
+			default:
+				t.Fatal(err)
+			}
+		case 6:
+			n := 1 + r.IntN(20)
+			p.m.mu.Lock()
+			p.m.o.fault = func(string) error {
+				if n--; n <= 0 {
+					return errCrash
+				}
+				return nil
+			}
+			p.m.mu.Unlock()
+		case 7:
+			b.set(parleytest.Faults{
+				Lose: r.Float64() * .4, LoseAnswer: r.Float64() * .4, Duplicate: r.Float64() * .4, Full: r.Float64() * .3,
+				Delay: time.Duration(r.IntN(2000)) * time.Millisecond,
+			})
+		case 8:
+			b.setDown(r.IntN(2) == 0)
+			u.set(r.IntN(2) == 0, time.Duration(r.IntN(20))*time.Second)
+		case 9:
+			b.restart()
+			<-time.After(time.Duration(r.IntN(60_000)) * time.Millisecond)
+		}
+		<-time.After(time.Duration(r.IntN(300)) * time.Millisecond)
+		revive()
+	}
+	b.set(parleytest.Faults{})
+	b.setDown(false)
+	u.set(false, 0)
+	for _, p := range all {
+		p.stop()
+		p.start()
+	}
+	for _, p := range all {
+		for _, q := range all {
+			if p == q || p.contact(q.name).Name == "" {
+				continue
+			}
+			var mine []string
+			h, err := p.m.History(ctx, q.name, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range h {
+				if m.Direction == "out" {
+					mine = append(mine, m.Text)
+					p.wait(m.ID, AtRelay)
+				}
+			}
+			for _, s := range sent[p.name+"/"+q.name] {
+				if s[0] != '?' && !slices.Contains(mine, s) {
+					t.Errorf("%s has lost %q of its own", p.name, s)
+				}
+			}
+			w.until(fmt.Sprintf("%s has all of %s", q.name, p.name), func() bool {
+				return len(mine) == 0 || q.contact(p.name).Name != "" && len(q.texts(p.name)) >= len(mine)
+			})
+			if len(mine) == 0 {
+				continue
+			}
+			if got := q.texts(p.name); !slices.Equal(got, mine) {
+				t.Errorf("%s has of %s %q, not %q", q.name, p.name, got, mine)
+			}
+		}
+	}
+}
+
+// TestAccountPackets: what is sent to an account's mailbox by somebody without the
+// keys is shown to nobody, pushes nobody out, and asks the directory for little.
+func TestAccountPackets(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		alice, bob := w.user(b, u, "alice", 0), w.user(b, u, "bob", 1)
+		if _, err := alice.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: "bob"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bob.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		alice.send("bob", "1")
+		w.until("bob hears", func() bool { return len(bob.texts("alice")) == 1 })
+		asked := u.times("alice")
+		k := userKeys()
+		forge := func(from, to, text string, n int) []byte {
+			e, _, err := nes.Seal(nes.Message{From: from, To: to, Time: time.Now().UnixMilli(), Text: text}, &k[2].PublicKey, k[2*n+1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		topic := "home/bob"
+		recorded := slices.Clone(b.log[len(b.log)-1])
+		for i := range 40 {
+			b.inject(topic, forge("alice", "bob", fmt.Sprint("forged ", i), 3), recorded, []byte("nonsense"), forge("alice", "carol", "for somebody else", 0))
+		}
+		for i := range 100 { // strangers who do not exist, and one who does
+			b.inject(topic, forge(fmt.Sprintf("nobody-%d", i), "bob", "from nobody", 3))
+		}
+		u.publish("dave", 3)
+		b.inject(topic, forge("dave", "bob", "forged as dave", 2))
+		<-time.After(time.Minute)
+		alice.send("bob", "2")
+		w.until("bob hears", func() bool { return len(bob.texts("alice")) == 2 })
+		if n := u.times("alice") - asked; n > 8 {
+			t.Errorf("the directory was asked %d times in a minute", n)
+		}
+		<-time.After(10 * time.Minute)
+		if all, err := bob.m.Contacts(t.Context()); err != nil || len(all) != 1 {
+			t.Errorf("%+v, %v", all, err)
+		}
+		if a, err := bob.m.Accounts(t.Context()); err != nil || a[0].Waiting != 0 {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if s, err := bob.m.Status(t.Context()); err != nil || s.Waiting != 0 || s.Dropped < 160 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if got := bob.texts("alice"); !slices.Equal(got, []string{"1", "2"}) {
+			t.Errorf("%q", got)
+		}
+		b.inject(topic, forge("dave", "bob", "from dave", 3))
+		w.until("dave is heard", func() bool { return bob.contact("dave").Name != "" && slices.Equal(bob.texts("dave"), []string{"from dave"}) })
+	})
+}
+
+// TestAccountKeysChange stops the conversation in both directions, across restarts,
+// until the user has decided.
+func TestAccountKeysChange(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		alice := w.user(b, u, "alice", 0)
+		u.publish("bob", 1)
+		if _, err := alice.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: "bob"}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("keys", func() bool { return alice.contact("bob").State == connected })
+		old := alice.contact("bob").Key
+		u.publish("bob", 2)
+		<-time.After(25 * time.Hour) // the daily look
+		w.until("change", func() bool { return alice.contact("bob").KeyChanged })
+		id, err := alice.m.Send(t.Context(), "bob", "held back")
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Hour)
+		alice.stop()
+		alice.start()
+		<-time.After(49 * time.Hour)
+		c := alice.contact("bob")
+		if !c.KeyChanged || !slices.Equal(c.Key, old) || len(c.NewKey) != 1 || len(b.log) != 0 {
+			t.Errorf("%+v, %d packets", c, len(b.log))
+		}
+		h, err := alice.m.History(t.Context(), "bob", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for _, m := range h {
+			if strings.Contains(m.Text, old[0]) && strings.Contains(m.Text, c.NewKey[0]) {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+		// The directory changes its mind back: nothing has happened.
+		u.publish("bob", 1)
+		<-time.After(25 * time.Hour)
+		if c := alice.contact("bob"); c.NewKey != nil {
+			t.Errorf("%+v", c)
+		}
+		alice.wait(id.ID, AtRelay)
+	})
+}
+
+// TestAccountPresence is told while somebody listens, to contacts, and only when it is
+// switched on.
+func TestAccountPresence(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		alice, bob := w.user(b, u, "alice", 0), w.user(b, u, "bob", 1)
+		for _, p := range []*person{alice, bob} {
+			other := map[*person]string{alice: "bob", bob: "alice"}[p]
+			if _, err := p.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: other}); err != nil {
+				t.Fatal(err)
+			}
+			w.until("keys", func() bool { return p.contact(other).State == connected })
+		}
+		listen := func(p *person) {
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan struct{})
+			go func() { defer close(ended); p.m.Listen(ctx, "", func(Message) error { return nil }) }()
+			<-time.After(time.Second)
+			cancel()
+			<-ended
+		}
+		listen(alice)
+		<-time.After(10 * time.Minute)
+		if len(u.told) != 0 {
+			t.Fatalf("told without being asked to: %d", len(u.told))
+		}
+		for _, p := range []*person{alice, bob} {
+			if _, err := p.m.SetPresence(t.Context(), "users", p.name, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listen(bob)
+		w.until("presence", func() bool { return bob.contact("alice").Presence == "online" && alice.contact("bob").Presence == "online" })
+		for range 20 { // for as long as it lasts
+			<-time.After(time.Minute)
+			if c := bob.contact("alice"); c.Presence != "online" {
+				t.Fatalf("%+v", c)
+			}
+		}
+		alice.crash()
+		<-time.After(presenceHolds + time.Minute)
+		if c := bob.contact("alice"); c.Presence != "unknown" {
+			t.Errorf("%+v", c)
+		}
+		alice.start()
+		listen(alice)
+		w.until("presence", func() bool { return bob.contact("alice").Presence == "online" })
+		alice.stop()
+		w.until("absence", func() bool { return bob.contact("alice").Presence == "offline" })
+		// An old word, played again, says nothing.
+		u.mu.Lock()
+		old, hear := u.told["bob/alice"], u.hears["bob"]
+		u.mu.Unlock()
+		alice.start()
+		listen(alice)
+		w.until("presence", func() bool { return bob.contact("alice").Presence == "online" })
+		hear(old)
+		if c := bob.contact("alice"); c.Presence != "online" {
+			t.Errorf("%+v", c)
+		}
+		if _, err := alice.m.SetPresence(t.Context(), "users", "alice", false); err != nil {
+			t.Fatal(err)
+		}
+		if u.told["bob/alice"] != nil {
+			t.Error("the server has not forgotten")
+		}
+		if got := append(bob.texts("alice"), alice.texts("bob")...); len(got) != 0 {
+			t.Errorf("presence in the timeline: %q", got)
+		}
+	})
+}
