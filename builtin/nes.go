@@ -84,16 +84,10 @@ func (nesSystem) STP() parley.STP { return parley.NES }
 func (nesSystem) MaxText() int { return mostNESText }
 
 func (nesSystem) SetUp(state parley.Bucket, _ string, setup []byte) error {
-	var s NESSetup
-	if err := json.Unmarshal(setup, &s); err != nil {
-		return fmt.Errorf("%w: the setup of a NES account: %w", messenger.ErrState, err)
-	}
-	message, sign, err := s.parseKeys()
+	s, err := putKeys(state, setup, keyMessage, keySign)
 	if err != nil {
 		return err
 	}
-	state.Put(keyMessage, message)
-	state.Put(keySign, sign)
 	if s.Directory == "" {
 		return nil
 	}
@@ -201,17 +195,19 @@ func (nesSystem) Question(state parley.Bucket, user string) ([]byte, bool) {
 	return b, err == nil
 }
 
-// ask makes a client for a question.
-func (q *question) client() (*client.Client, error) {
+// ask makes the client that a question is for.
+func ask(asked []byte) (q question, c *client.Client, err error) {
+	if err := json.Unmarshal(asked, &q); err != nil {
+		return q, nil, err
+	}
 	o := client.Options{URL: q.URL, Unbound: !q.Binds}
 	if q.Key != nil {
-		key, err := rsakey.ParsePublicDER(q.Key)
-		if err != nil {
-			return nil, err
+		if o.Key, err = rsakey.ParsePublicDER(q.Key); err != nil {
+			return q, nil, err
 		}
-		o.Key = key
 	}
-	return client.New(o)
+	c, err = client.New(o)
+	return q, c, err
 }
 
 // An answer is what a look-up has found.
@@ -224,11 +220,7 @@ type answer struct {
 // Lookup asks for a user's keys, and sees that the directory's log shows everybody
 // the same ones.
 func (nesSystem) Lookup(ctx context.Context, asked []byte, user string) ([]byte, error) {
-	var q question
-	if err := json.Unmarshal(asked, &q); err != nil {
-		return nil, err
-	}
-	c, err := q.client()
+	q, c, err := ask(asked)
 	if err != nil {
 		return nil, err
 	}
@@ -403,19 +395,15 @@ func nesNumber(state parley.Bucket, peer keydir.Keys) []byte {
 // Register makes the account known to its directory; contact is the e-mail address
 // that the links go to.
 func (nesSystem) Register(ctx context.Context, asked []byte, contact string) ([]byte, error) {
-	var q question
-	if err := json.Unmarshal(asked, &q); err != nil {
-		return nil, err
-	}
-	p, err := privateKeys(q.Message, q.Sign)
-	if err != nil {
-		return nil, err
-	}
-	c, err := q.client()
+	q, c, err := ask(asked)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
+	p, err := privateKeys(q.Message, q.Sign)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.Register(ctx, q.Name, contact, p); err != nil {
 		return nil, directoryError(err)
 	}

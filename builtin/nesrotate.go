@@ -47,27 +47,28 @@ func (nesSystem) NextKeys(state parley.Bucket, setup []byte) error {
 	if state.Get(nextMessage) != nil {
 		return nil
 	}
-	var s NESSetup
+	_, err := putKeys(state, setup, nextMessage, nextSign)
+	return err
+}
+
+// putKeys keeps the two private keys of a setup under those names.
+func putKeys(state parley.Bucket, setup []byte, message, sign string) (s NESSetup, err error) {
 	if err := json.Unmarshal(setup, &s); err != nil {
-		return fmt.Errorf("%w: new keys of a NES account: %w", messenger.ErrState, err)
+		return s, fmt.Errorf("%w: the setup of a NES account: %w", messenger.ErrState, err)
 	}
-	message, sign, err := s.parseKeys()
+	m, k, err := s.parseKeys()
 	if err != nil {
-		return err
+		return s, err
 	}
-	state.Put(nextMessage, message)
-	state.Put(nextSign, sign)
-	return nil
+	state.Put(message, m)
+	state.Put(sign, k)
+	return s, nil
 }
 
 // Rotate has the directory take the next keys, by the word of those in use. If it has
 // them already, an answer got lost.
 func (nesSystem) Rotate(ctx context.Context, asked []byte) ([]byte, error) {
-	var q question
-	if err := json.Unmarshal(asked, &q); err != nil {
-		return nil, err
-	}
-	c, err := q.client()
+	q, c, err := ask(asked)
 	if err != nil {
 		return nil, err
 	}

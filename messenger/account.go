@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"parley"
+	"parley/messenger/profile"
 )
 
 // An account is a line of ours without a contact, whose one mailbox receives for
@@ -46,6 +47,16 @@ func (t *tx) account(id int64) (a account, err error) {
 		}
 	}
 	return a, err
+}
+
+// accountState returns an account with what its system remembers.
+func (t *tx) accountState(id int64) (account, *profile.Bucket, error) {
+	a, err := t.account(id)
+	if err != nil {
+		return a, nil, err
+	}
+	b, err := t.Bucket(a.line)
+	return a, b, err
 }
 
 // findAccount returns the account of that kind and name; without a name, the only one.

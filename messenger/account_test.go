@@ -75,20 +75,9 @@ func accountChaos(w *world, b *bus, u *users, seed uint64) {
 				t.Fatal(err)
 			}
 		case 6:
-			n := 1 + r.IntN(20)
-			p.m.mu.Lock()
-			p.m.o.fault = func(string) error {
-				if n--; n <= 0 {
-					return errCrash
-				}
-				return nil
-			}
-			p.m.mu.Unlock()
+			p.crashAfter(1 + r.IntN(20))
 		case 7:
-			b.set(parleytest.Faults{
-				Lose: r.Float64() * .4, LoseAnswer: r.Float64() * .4, Duplicate: r.Float64() * .4, Full: r.Float64() * .3,
-				Delay: time.Duration(r.IntN(2000)) * time.Millisecond,
-			})
+			b.misbehave(r)
 		case 8:
 			b.setDown(r.IntN(2) == 0)
 			u.set(r.IntN(2) == 0, time.Duration(r.IntN(20))*time.Second)
@@ -193,7 +182,9 @@ func TestAccountPackets(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		b.inject(topic, forge("dave", "bob", "from dave", 3))
-		w.until("dave is heard", func() bool { return bob.contact("dave").Name != "" && slices.Equal(bob.texts("dave"), []string{"from dave"}) })
+		w.until("dave is heard", func() bool {
+			return bob.contact("dave").Name != "" && slices.Equal(bob.texts("dave"), []string{"from dave"})
+		})
 	})
 }
 
@@ -279,7 +270,9 @@ func TestAccountPresence(t *testing.T) {
 			}
 		}
 		listen(bob)
-		w.until("presence", func() bool { return bob.contact("alice").Presence == "online" && alice.contact("bob").Presence == "online" })
+		w.until("presence", func() bool {
+			return bob.contact("alice").Presence == "online" && alice.contact("bob").Presence == "online"
+		})
 		for range 20 { // for as long as it lasts
 			<-time.After(time.Minute)
 			if c := bob.contact("alice"); c.Presence != "online" {

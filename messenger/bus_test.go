@@ -55,8 +55,29 @@ func (b *bus) change(do func()) {
 }
 
 func (b *bus) set(f parleytest.Faults) { b.change(func() { b.faults = f }) }
-func (b *bus) setDown(down bool)       { b.change(func() { b.down = down; b.epoch++ }) }
-func (b *bus) restart()                { b.change(func() { b.epoch++ }) }
+
+// misbehave draws faults.
+func (b *bus) misbehave(r *rand.Rand) {
+	b.set(parleytest.Faults{
+		Lose: r.Float64() * .4, LoseAnswer: r.Float64() * .4, Duplicate: r.Float64() * .4, Full: r.Float64() * .3,
+		Delay: time.Duration(r.IntN(2000)) * time.Millisecond,
+	})
+}
+
+// crashAfter lets the person's process die at the commit after so many.
+func (p *person) crashAfter(n int) {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.m.o.fault = func(string) error {
+		if n--; n <= 0 {
+			return errCrash
+		}
+		return nil
+	}
+}
+
+func (b *bus) setDown(down bool) { b.change(func() { b.down = down; b.epoch++ }) }
+func (b *bus) restart()          { b.change(func() { b.epoch++ }) }
 
 // inject sends a packet as a stranger.
 func (b *bus) inject(topic string, packets ...[]byte) {

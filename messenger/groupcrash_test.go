@@ -65,20 +65,9 @@ func groupChaos(w *world, b *bus, seed uint64) {
 				sent[p] = append(sent[p], "?"+text) // committed, or not
 			}
 		case 5, 6:
-			n := 1 + r.IntN(20)
-			p.m.mu.Lock()
-			p.m.o.fault = func(string) error {
-				if n--; n <= 0 {
-					return errCrash
-				}
-				return nil
-			}
-			p.m.mu.Unlock()
+			p.crashAfter(1 + r.IntN(20))
 		case 7:
-			b.set(parleytest.Faults{
-				Lose: r.Float64() * .4, LoseAnswer: r.Float64() * .4, Duplicate: r.Float64() * .4, Full: r.Float64() * .3,
-				Delay: time.Duration(r.IntN(2000)) * time.Millisecond,
-			})
+			b.misbehave(r)
 		case 8:
 			b.setDown(r.IntN(2) == 0)
 		case 9:

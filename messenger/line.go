@@ -93,11 +93,7 @@ func (t *tx) speak(l line) (parley.SecureTransport, *parley.Conversation, error)
 
 // asAccount lets a transport know who both are in an older system, and their keys.
 func (t *tx) asAccount(l line, c *parley.Conversation) error {
-	a, err := t.account(l.account)
-	if err != nil {
-		return err
-	}
-	state, err := t.Bucket(a.line)
+	a, state, err := t.accountState(l.account)
 	if err != nil {
 		return err
 	}

@@ -275,11 +275,7 @@ func changedText(k PeerKeys) string {
 
 // acceptKeys puts the keys that a directory offers in the place of the pinned ones.
 func (t *tx) acceptKeys(l line) error {
-	a, err := t.account(l.account)
-	if err != nil {
-		return err
-	}
-	state, err := t.Bucket(a.line)
+	a, state, err := t.accountState(l.account)
 	if err != nil {
 		return err
 	}
@@ -301,11 +297,7 @@ func (t *tx) acceptKeys(l line) error {
 // is to wait: until the directory has been asked after it came, since the keys may
 // have changed. If they have not, it is dropped then.
 func (t *tx) doubted(l line, a *arrival) (waits bool, err error) {
-	acc, err := t.account(l.account)
-	if err != nil {
-		return false, err
-	}
-	state, err := t.Bucket(acc.line)
+	acc, state, err := t.accountState(l.account)
 	if err != nil {
 		return false, err
 	}

@@ -192,11 +192,7 @@ func (m *Messenger) SetVerified(ctx context.Context, name string, verified bool)
 // the keys that the directory offers, if it offers others than the pinned ones, since
 // these are what the user has to decide about.
 func (t *tx) comparable(l line, k *trust) error {
-	a, err := t.account(l.account)
-	if err != nil {
-		return err
-	}
-	state, err := t.Bucket(a.line)
+	a, state, err := t.accountState(l.account)
 	if err != nil {
 		return err
 	}
@@ -211,11 +207,7 @@ func (t *tx) comparable(l line, k *trust) error {
 }
 
 func (t *tx) peerNumber(l line) ([]byte, error) {
-	a, err := t.account(l.account)
-	if err != nil {
-		return nil, err
-	}
-	state, err := t.Bucket(a.line)
+	a, state, err := t.accountState(l.account)
 	if err != nil {
 		return nil, err
 	}
