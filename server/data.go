@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"parley/internal/filelock"
 	"parley/internal/keyfile"
 )
 
@@ -32,11 +33,18 @@ func openData(dir string) (io.Closer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, lockName))
-	if errors.Is(err, ErrLocked) {
-		return nil, fmt.Errorf("%s: %w; stop that one, or give this one a folder of its own", dir, err)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return lock, err
+	if err = filelock.Try(f); err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, filelock.ErrLocked) {
+		err = fmt.Errorf("%s: %w; stop that one, or give this one a folder of its own", dir, ErrLocked)
+	}
+	return nil, err
 }
 
 // transportKey reads the key that proves the relay to its clients. The first

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"parley/internal/filelock"
 	"parley/internal/keyfile"
 	"parley/secure/stringphone"
 )
@@ -53,9 +54,9 @@ func (g *guardFile) close() {
 // begin waits until no other run uses the guard, and takes in what those have
 // remembered.
 func (g *guardFile) begin(ctx context.Context) error {
-	err := awaitLock(ctx, g.lock)
+	err := filelock.Wait(ctx, g.lock)
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, filelock.ErrLocked):
 		return context.Cause(ctx)
 	case err != nil:
 		return fmt.Errorf("--guard: %s cannot be locked: %w", g.lock.Name(), err)
@@ -66,7 +67,7 @@ func (g *guardFile) begin(ctx context.Context) error {
 	return err
 }
 
-func (g *guardFile) end() { unlockFile(g.lock) }
+func (g *guardFile) end() { filelock.Unlock(g.lock) }
 
 func (g *guardFile) refresh() error {
 	st, err := os.Stat(g.path)

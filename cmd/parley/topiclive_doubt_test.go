@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"parley/internal/filelock"
 )
 
 // A pin that is given when the state exists already holds as one that was given
@@ -127,9 +129,9 @@ func waitLocked(t *testing.T, path string) {
 	for late := time.After(time.Minute); ; {
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err == nil {
-			err = lockFile(f)
+			err = filelock.Try(f)
 			f.Close() // and the lock with it
-			if errors.Is(err, errLocked) {
+			if errors.Is(err, filelock.ErrLocked) {
 				return
 			}
 		}

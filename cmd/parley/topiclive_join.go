@@ -10,6 +10,7 @@ import (
 	"time"
 
 	mqttclient "parley/carrier/mqtt/client"
+	"parley/internal/filelock"
 	"parley/internal/live"
 	"parley/secure/stringphone"
 )
@@ -228,7 +229,7 @@ func (t *taking) start(ctx context.Context, hexed bool, self *topicSelf, purpose
 	o.Unsure = t.unsure
 	o.Alone = func(ctx context.Context) (func(), error) {
 		done, err := t.h.lock(ctx, "outbox", false)
-		if errors.Is(err, errLocked) {
+		if errors.Is(err, filelock.ErrLocked) {
 			err = ctx.Err()
 		}
 		return done, err

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"parley/internal/filelock"
 )
 
 // lockPatience is how long a sub waits for another to end.
@@ -14,7 +16,7 @@ const lockPatience = time.Second
 // lock makes us the only process that does something with this state. Two that are
 // connected for one purpose would have one client ID, and the broker ends the one for
 // the other; two that publish the outbox would say everything twice. It waits until
-// ctx ends; then the error is errLocked.
+// ctx ends; then the error is filelock.ErrLocked.
 func (h *here) lock(ctx context.Context, purpose string, tell bool) (unlock func(), err error) {
 	path := h.file.Path()
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -29,12 +31,12 @@ func (h *here) lock(ctx context.Context, purpose string, tell bool) (unlock func
 			h.a.note("Another command is at it with %s; waiting for it to end.", h.file.Path())
 		}).Stop()
 	}
-	if err := awaitLock(ctx, f); err != nil {
+	if err := filelock.Wait(ctx, f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("the topic's state: %w", err)
 	}
 	return func() {
-		unlockFile(f)
+		filelock.Unlock(f)
 		f.Close()
 	}, nil
 }

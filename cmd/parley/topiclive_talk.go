@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"parley/internal/filelock"
 	"parley/internal/live"
 	"parley/internal/term"
 	"parley/messenger"
@@ -68,7 +69,7 @@ func (c *topicSubCmd) Run(ctx context.Context, a *app) error {
 	soon, stop := context.WithTimeout(ctx, lockPatience)
 	unlock, err := h.lock(soon, "listen", false)
 	stop()
-	if errors.Is(err, errLocked) && ctx.Err() == nil {
+	if errors.Is(err, filelock.ErrLocked) && ctx.Err() == nil {
 		return &kindError{messenger.ErrState, fmt.Errorf("another parley topic sub listens with %s: end it first; a second device needs an identity of its own", h.file.Path())}
 	}
 	if err != nil {
@@ -201,7 +202,7 @@ func (h *here) talk(ctx context.Context, how talking, do func(s *live.Session, f
 	unlock, locked := h.lock(dialling, "talk", true)
 	if locked == nil {
 		defer unlock()
-	} else if ctx.Err() != nil || !errors.Is(locked, errLocked) {
+	} else if ctx.Err() != nil || !errors.Is(locked, filelock.ErrLocked) {
 		return cmp.Or(ctx.Err(), locked)
 	}
 	err := t.start(dialling, how.hexed, how.self, "talk", nil, false)

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"parley"
+	"parley/internal/filelock"
 	"parley/internal/keyfile"
 )
 
@@ -104,10 +105,10 @@ func (f *File) openLock(create bool) (err error) {
 
 // locked runs do while no other process commits.
 func (f *File) locked(do func() error) error {
-	if err := lockFile(f.lock); err != nil {
+	if err := filelock.Lock(f.lock); err != nil {
 		return fmt.Errorf("%s.lock: %w", f.path, err)
 	}
-	return errors.Join(do(), unlockFile(f.lock))
+	return errors.Join(do(), filelock.Unlock(f.lock))
 }
 
 // Update runs do in one commit: when it returns nil, everything that do wrote is

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"parley/internal/filelock"
 )
 
 // A Lock says that this process owns the profile. The operating system drops it
@@ -32,9 +34,9 @@ func TryLock(dir string) (*Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := lockFile(f); err != nil {
+		if err := filelock.Try(f); err != nil {
 			defer f.Close()
-			if errors.Is(err, errLocked) {
+			if errors.Is(err, filelock.ErrLocked) {
 				return nil, fmt.Errorf("%s: %w%s", dir, ErrOwned, owner(f))
 			}
 			return nil, fmt.Errorf("%s: the lock cannot be taken: %w", path, err)
