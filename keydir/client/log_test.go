@@ -163,3 +163,27 @@ func TestAudit(t *testing.T) {
 	_, err = c.Audit(ctx, keydir.Head{Size: 2, Hash: keydir.NoHash}, nil)
 	is(t, err, keydir.ErrLog)
 }
+
+// An entry far back in a long log is for the audit; what is new is verified.
+func TestFollowAnswerFarBack(t *testing.T) {
+	d := newDirectory(t)
+	c := d.client(t)
+	d.put("alice", public(t, user("alice")), nil)
+	d.filler(client.MaxWalk)
+	a, k, err := c.Lookup(ctx, "alice")
+	check(t, err)
+	known, err := c.FollowAnswer(ctx, keydir.Head{}, a, k)
+	check(t, err)
+	if n := d.asked["/log"]; n != 0 || known.Size != client.MaxWalk+1 {
+		t.Errorf("%d pages, %+v", n, known)
+	}
+	d.filler(3)
+	_, err = c.FollowAnswer(ctx, known, a, k)
+	check(t, err)
+	if n := d.asked["/log"]; n != 1 {
+		t.Errorf("%d pages", n)
+	}
+	d.put("alice", public(t, user("bob")), nil)
+	_, err = c.FollowAnswer(ctx, known, a, k)
+	is(t, err, keydir.ErrLog)
+}
