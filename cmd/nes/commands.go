@@ -91,7 +91,12 @@ func (c *listenCmd) Run(ctx context.Context, a *app) error {
 				cancel()
 			}()
 		},
-		Show:    func(m nes.Message) error { return a.say(nes.Line(m, time.Now())) },
+		Show: func(m nes.Message) error {
+			if odd := nes.Odd(m, time.Now()); odd != "" {
+				a.note(odd)
+			}
+			return a.say(nes.Line(m))
+		},
 		Report:  a.note,
 		Changed: func(_, text string) { a.loud(text) },
 		State: func(connected bool, err error) {

@@ -65,7 +65,7 @@ func (m model) bodyHeight() int { return max(m.height-3-len(m.alertLines()), 1) 
 
 // lines is how an entry is shown: cleaned, wrapped, and with what became of it.
 func (m model) lines(e entry) []string {
-	text := nes.Line(e.m, m.now())
+	text := nes.Dated(e.m, m.now())
 	lines := strings.Split(lipgloss.Wrap(strings.ReplaceAll(text, "\t", "    "), m.width, ""), "\n")
 	if e.id == 0 || e.state == sent {
 		return lines

@@ -220,6 +220,7 @@ type broker struct {
 	p    *proc
 
 	query string // behind its address
+	web   bool   // over WebSocket
 }
 
 func newBroker(t *testing.T, kind string) *broker {
@@ -233,13 +234,15 @@ func newBroker(t *testing.T, kind string) *broker {
 // version that the original speaks.
 func eachBroker(t *testing.T, test func(t *testing.T, b *broker), kinds ...string) {
 	if kinds == nil {
-		kinds = []string{"embedded", "mosquitto", "mosquitto 3.1.1"}
+		kinds = []string{"embedded", "mosquitto", "mosquitto 3.1.1", "mosquitto ws"}
 	}
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			kind, old := strings.CutSuffix(kind, " 3.1.1")
-			b := newBroker(t, kind)
+			kind, web := strings.CutSuffix(kind, " ws")
+			b := &broker{t: t, kind: kind, dir: t.TempDir(), port: freePort(t), web: web}
+			b.start()
 			if old {
 				b.query = "?v=4"
 			}
@@ -257,11 +260,22 @@ func (b *broker) start() {
 	}
 	conf := filepath.Join(b.dir, "mosquitto.conf")
 	text := fmt.Sprintf("user root\npersistence true\npersistence_location %s/\nautosave_interval 1\nautosave_on_changes true\nlistener %d 127.0.0.1\nallow_anonymous true\n", b.dir, b.port)
+	if b.web {
+		text += fmt.Sprintf("protocol websockets\nlistener %d 127.0.0.1\n", freePort(b.t)) // it wants one that is none, too
+	}
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
 	b.p = start(b.t, b.dir, parleytest.Need(b.t, "mosquitto"), "-c", conf, "-v")
 	b.p.await("running")
+}
+
+// url is the broker's address as the command takes it.
+func (b *broker) url() string {
+	if b.web {
+		return "ws://" + b.at() + "/mqtt"
+	}
+	return "tcp://" + b.at() + b.query
 }
 
 func (b *broker) at() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
@@ -276,7 +290,7 @@ type person struct {
 
 func newPerson(t *testing.T, name string, b *broker, provider string, more ...string) *person {
 	t.Helper()
-	return &person{t, name, t.TempDir(), append([]string{"-u", name, "-b", "tcp://" + b.at() + b.query, "-p", provider}, more...)}
+	return &person{t, name, t.TempDir(), append([]string{"-u", name, "-b", b.url(), "-p", provider}, more...)}
 }
 
 // run starts a command; the program's flags stand behind it.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"parley"
-	"parley/carrier/mqtt"
 	"parley/internal/bucketfile"
 	"parley/keydir"
 	"parley/keydir/client"
@@ -24,7 +23,7 @@ type Engine struct {
 	Note func(string) // something beside the result, for people; clean already
 
 	user   string
-	broker mqtt.Broker
+	broker Where
 	state  *bucketfile.File
 	dir    *client.Client // nil: no provider
 	cache  *client.Cache

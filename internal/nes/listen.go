@@ -9,6 +9,7 @@ import (
 
 	"parley"
 	mqttclient "parley/carrier/mqtt/client"
+	"parley/internal/filelock"
 	"parley/internal/term"
 	"parley/keydir"
 	"parley/keydir/client"
@@ -71,7 +72,7 @@ func (e *Engine) Listen(ctx context.Context, sink Sink, also func(context.Contex
 	quick, stop := context.WithTimeout(ctx, 2*time.Second)
 	release, err := acquire(quick, e.S.StatePath()+".listening")
 	stop()
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return Errorf(Other, "Another nes listens for %s already.", e.user)
 	}
 	if err != nil {
@@ -159,7 +160,7 @@ func (e *Engine) Claim(ctx context.Context) error {
 	quick, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
 	release, err := acquire(quick, e.S.StatePath()+".listening")
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil // who listens has done so
 	}
 	if err != nil {

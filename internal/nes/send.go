@@ -10,6 +10,7 @@ import (
 
 	"parley"
 	mqttclient "parley/carrier/mqtt/client"
+	"parley/internal/filelock"
 	"parley/keydir"
 	"parley/keydir/client"
 	"parley/secure/nes"
@@ -138,14 +139,18 @@ func (e *Engine) nextOut() (o *outgoing, err error) {
 
 // options are what all connections to the broker have in common.
 func (e *Engine) options() mqttclient.Options {
-	return mqttclient.Options{
-		Broker: e.broker, MaxPacket: nes.MaxEnvelope + 4096, Start: mqttclient.Once,
+	o := mqttclient.Options{
+		Broker: e.broker.Broker, MaxPacket: nes.MaxEnvelope + 4096, Start: mqttclient.Once,
 		DialTimeout: 10 * time.Second, ReplyTimeout: 15 * time.Second, BackoffMax: 10 * time.Second,
 	}
+	if e.broker.Web != nil {
+		o.Dial = e.broker.dialWeb
+	}
+	return o
 }
 
 func (e *Engine) dial(ctx context.Context, o mqttclient.Options) (*mqttclient.Conn, error) {
-	if o.Broker.Password != "" && !o.Broker.TLS && !o.Broker.Loopback() {
+	if o.Broker.Password != "" && !e.broker.Private() {
 		e.Note("The broker's password travels unencrypted: use ssl:// if the broker can.")
 	}
 	return mqttclient.Dial(ctx, o)
@@ -167,7 +172,7 @@ func (e *Engine) brokerError(err error) error {
 		return Errorf(Network, "the broker refuses: %w", err)
 	case errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, errLocked):
+	case errors.Is(err, filelock.ErrLocked):
 		return Errorf(Network, "another nes is sending and does not get done")
 	case errors.Is(err, parley.ErrOffline), errors.Is(err, context.DeadlineExceeded):
 		hint := ""

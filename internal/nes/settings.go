@@ -162,17 +162,7 @@ func (s *Settings) Shown(name string) string {
 		if err != nil {
 			return "(not the address of a broker)"
 		}
-		scheme, user := "tcp://", ""
-		if b.TLS {
-			scheme = "ssl://"
-		}
-		if b.User != "" {
-			user = b.User + "@"
-			if b.Password != "" {
-				user = b.User + ":***@"
-			}
-		}
-		return scheme + user + b.HostPort()
+		return b.shown()
 	case name == Address && v != NoProvider:
 		u, err := client.ParseURL(v)
 		if err != nil {
@@ -188,9 +178,10 @@ func (s *Settings) Shown(name string) string {
 	return v
 }
 
-// ParseBroker reads a broker's address in the forms of the original (tcp://, ssl://)
-// and of Parley (mqtt://, mqtts://). No error repeats it: a password may be in it.
-func ParseBroker(s string) (mqtt.Broker, error) {
+// ParseBroker reads a broker's address in the forms of the original (tcp://, ssl://,
+// ws://, wss://) and of Parley (mqtt://, mqtts://). No error repeats it: a password may
+// be in it.
+func ParseBroker(s string) (Where, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	switch strings.ToLower(scheme) {
 	case "tcp", "mqtt":
@@ -198,18 +189,18 @@ func ParseBroker(s string) (mqtt.Broker, error) {
 	case "ssl", "tls", "mqtts", "mqtt+ssl", "tcps":
 		scheme = mqtt.SchemeTLS
 	case "ws", "wss":
-		return mqtt.Broker{}, Errorf(Usage, "WebSockets (%s://) are not supported: give the broker's tcp:// or ssl:// address", scheme)
+		return parseWeb(strings.ToLower(scheme) + "://" + rest)
 	default:
 		ok = false
 	}
 	if !ok {
-		return mqtt.Broker{}, Errorf(Usage, "the broker's address does not begin with tcp:// or ssl://")
+		return Where{}, Errorf(Usage, "the broker's address does not begin with tcp://, ssl://, ws:// or wss://")
 	}
 	b, err := mqtt.ParseBroker(scheme + "://" + rest)
 	if err != nil {
-		return b, &Error{Usage, fmt.Errorf("the broker's address: %w", err)}
+		return Where{}, &Error{Usage, fmt.Errorf("the broker's address: %w", err)}
 	}
-	return b, nil
+	return Where{Broker: b}, nil
 }
 
 func (s *Settings) builtIn() bool {

@@ -78,8 +78,13 @@ func TestBrokers(t *testing.T) {
 		"ssl://h":                  "mqtts://h:8883",
 		"mqtts://h:1":              "mqtts://h:1",
 		"TCP://127.0.0.1:1":        "mqtt://127.0.0.1:1",
-		"ws://h":                   "",
-		"wss://h":                  "",
+		"ws://h":                   "ws://h",
+		"wss://u:secret@h:1/a%20b": "wss://h:1/a%20b",
+		"ws://":                    "",
+		"ws://h:0":                 "",
+		"ws://u:secret@h:port":     "",
+		"ws://:secret@h":           "",
+		"wss://u:secret@h/?x":      "",
 		"http://u:secret@h":        "",
 		"h:1883":                   "",
 		"":                         "",
@@ -97,6 +102,10 @@ func TestBrokers(t *testing.T) {
 		}
 	}
 	s := &Settings{Values: map[string]Value{Broker: {"ssl://u:secret@h", "flag"}, Address: {"http://u:secret@h", "flag"}}}
+	web := &Settings{Values: map[string]Value{Broker: {"wss://u:secret@h/mqtt", "flag"}}}
+	if got := web.Shown(Broker); got != "wss://u:***@h/mqtt" {
+		t.Error(got)
+	}
 	if s.Shown(Broker) != "ssl://u:***@h:8883" || strings.Contains(s.Shown(Address), "secret") {
 		t.Errorf("%s, %s", s.Shown(Broker), s.Shown(Address))
 	}
@@ -116,7 +125,15 @@ func TestStamps(t *testing.T) {
 		{time.UnixMilli(1 << 62), "[sent at an impossible time] bob > x"},
 		{time.UnixMilli(-1 << 63), "[sent at an impossible time] bob > x"},
 	} {
-		if got := Line(Message{From: "bob", Time: c.at.UnixMilli(), Text: "x"}, now); got != c.want {
+		m := Message{From: "bob", Time: c.at.UnixMilli(), Text: "x"}
+		if got := Dated(m, now); got != c.want {
+			t.Errorf("%v: %q", c.at, got)
+		}
+		if got := Line(m); got != c.at.Local().Format("[15:04:05] bob > x") {
+			t.Errorf("%v: %q", c.at, got)
+		}
+		marked := strings.TrimSuffix(strings.TrimPrefix(c.want, "["), "] bob > x")
+		if got := Odd(m, now); strings.HasPrefix(marked, "sent") != (got == "By the clock of bob the next message was "+marked+".") || !strings.HasPrefix(marked, "sent") && got != "" {
 			t.Errorf("%v: %q", c.at, got)
 		}
 	}
@@ -125,7 +142,7 @@ func TestStamps(t *testing.T) {
 // No text makes a line of its own, or anything but text.
 func TestDefect5Escapes(t *testing.T) {
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.Local)
-	got := Line(Message{From: "bob", Time: now.UnixMilli(), Text: "a\r[12:00:00] eve > b\x1b[2K\u202ec\u2028d"}, now)
+	got := Line(Message{From: "bob", Time: now.UnixMilli(), Text: "a\r[12:00:00] eve > b\x1b[2K\u202ec\u2028d"})
 	if strings.ContainsAny(got, "\r\x1b\u202e\u2028") || !strings.HasPrefix(got, "[12:00:00] bob > a\n    [12:00:00] eve > b") {
 		t.Errorf("%q", got)
 	}

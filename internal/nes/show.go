@@ -18,22 +18,42 @@ const (
 	back  = 24 * time.Hour
 )
 
-// Line is how a message is shown: the original's line. A time that is not about now
-// is marked as what the sender says, so that an old message cannot pass for a new one.
-func Line(m Message, now time.Time) string {
-	return Stamp(m, now) + " " + term.Line(m.From) + " > " + term.Indent(m.Text, "    ")
+// Line is how a message is shown: the original's line, whatever its time. What is odd
+// about that [Odd] says.
+func Line(m Message) string {
+	return time.UnixMilli(m.Time).Local().Format("[15:04:05]") + said(m)
 }
 
-// Stamp is the beginning of that line.
-func Stamp(m Message, now time.Time) string {
+func said(m Message) string {
+	return " " + term.Line(m.From) + " > " + term.Indent(m.Text, "    ")
+}
+
+// Odd says that a message's time is not about now, so that an old one cannot pass for
+// a new one; "" where it is. It is shown before the message.
+func Odd(m Message, now time.Time) string {
+	if when := odd(m, now); when != "" {
+		return "By the clock of " + term.Line(m.From) + " the next message was " + when + "."
+	}
+	return ""
+}
+
+func odd(m Message, now time.Time) string {
 	at := time.UnixMilli(m.Time)
 	switch d := at.Sub(now); {
 	case at.Year() < 1 || at.Year() > 9999:
-		return "[sent at an impossible time]"
+		return "sent at an impossible time"
 	case d > ahead || d < -back:
-		return at.Local().Format("[sent 2006-01-02 15:04:05]")
+		return at.Local().Format("sent 2006-01-02 15:04:05")
 	}
-	return at.Local().Format("[15:04:05]")
+	return ""
+}
+
+// Dated is Line and Odd in one line, for a face without a place beside messages.
+func Dated(m Message, now time.Time) string {
+	if when := odd(m, now); when != "" {
+		return "[" + when + "]" + said(m)
+	}
+	return Line(m)
 }
 
 func fingerprint(k *rsa.PublicKey) string { return rsakey.Of(k).String() }

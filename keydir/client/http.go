@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,9 +108,28 @@ func (c *Client) request(ctx context.Context, method, path string, send []byte) 
 	}
 	if resp.StatusCode == http.StatusTooManyRequests {
 		resp.Body.Close()
-		return nil, fmt.Errorf("%w: it has had too many requests from here; try again later", ErrUnreachable)
+		return nil, &busyError{after: retryAfter(resp)}
 	}
 	return resp, nil
+}
+
+// A busyError is a directory that has had too many requests from here.
+type busyError struct{ after time.Duration }
+
+func (*busyError) Error() string {
+	return ErrUnreachable.Error() + ": it has had too many requests from here; try again later"
+}
+
+func (*busyError) Unwrap() error { return ErrUnreachable }
+
+// retryAfter is when a directory wants to be asked again: 1 s unless it says, at
+// most 1 min.
+func retryAfter(r *http.Response) time.Duration {
+	n, err := strconv.Atoi(r.Header.Get("Retry-After"))
+	if err != nil || n < 1 {
+		n = 1
+	}
+	return min(time.Duration(n)*time.Second, time.Minute)
 }
 
 // unreachable says why a request failed. Who gave up is told that and no more.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"parley/internal/rsakey"
 	"parley/keydir"
@@ -43,8 +44,18 @@ func (c *Client) Head(ctx context.Context) (keydir.Head, error) {
 // entry to. It asks for as many pages as that takes and keeps one line at a time. The
 // lines are not verified. A log that ends earlier is [keydir.ErrLog].
 func (c *Client) Entries(ctx context.Context, from, to int64, each func(line []byte) error) error {
+	first := from
 	for from <= to {
 		n, err := c.page(ctx, from, to, each)
+		if busy := (*busyError)(nil); errors.As(err, &busy) && from > first {
+			// In the middle of a long log it is worth waiting for the rest.
+			select {
+			case <-ctx.Done():
+				return unreachable(ctx, err)
+			case <-time.After(busy.after):
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}

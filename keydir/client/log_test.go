@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -162,6 +163,24 @@ func TestAudit(t *testing.T) {
 	is(t, err, keydir.ErrLog)
 	_, err = c.Audit(ctx, keydir.Head{Size: 2, Hash: keydir.NoHash}, nil)
 	is(t, err, keydir.ErrLog)
+}
+
+// A directory that says in the middle of a long log that it has had enough is asked
+// again when it says.
+func TestBusyDirectory(t *testing.T) {
+	d := newDirectory(t)
+	c := d.client(t)
+	d.filler(keydir.PageEntries + 1)
+	d.busy = 1
+	if h, err := c.Follow(ctx, keydir.Head{}); err != nil || h.Size != keydir.PageEntries+1 || d.busy != 0 {
+		t.Errorf("%+v, %v", h, err)
+	}
+	d.busy = 1
+	ended, cancel := context.WithCancel(ctx)
+	d.entered = nil
+	cancel()
+	_, err := c.Follow(ended, keydir.Head{})
+	is(t, err, client.ErrUnreachable)
 }
 
 // An entry far back in a long log is for the audit; what is new is verified.

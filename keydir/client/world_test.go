@@ -117,6 +117,7 @@ type directory struct {
 	lines   []string
 	head    *keydir.Head // instead of the true one
 	noLog   bool
+	busy    int            // pages of the log, but the first, that are refused for now
 	asked   map[string]int // requests by path
 	gate    chan struct{}  // look-ups wait for it
 	mailed  []keydir.Registration
@@ -227,6 +228,10 @@ func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		b, _ := h.Sign(d.key)
 		w.Write(b)
+	case r.URL.Path == "/log" && d.busy > 0 && r.URL.Query().Get("from") != "1":
+		d.busy--
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many requests", http.StatusTooManyRequests)
 	case r.URL.Path == "/log" && !d.noLog:
 		from, _ := strconv.Atoi(r.URL.Query().Get("from"))
 		for _, l := range d.lines[min(from-1, len(d.lines)):min(from-1+keydir.PageEntries, len(d.lines))] {
