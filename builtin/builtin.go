@@ -63,7 +63,7 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 		Dial: o.Dial, Creator: o.Creator, OnState: tell.relay, OnMailbox: tell.mailbox,
 	})
 	topics := newTopicCarrier(mostTopicPacket, 1, o, &tell)
-	users := nesCarrier{newTopicCarrier(mostNESPacket, 2, o, &tell)}
+	users := nesCarrier{newTopicCarrier(nes.MaxEnvelope, 2, o, &tell)}
 	m, err := messenger.Open(context.Background(), messenger.Options{
 		Profile: p, Registry: Registry(client, topics, users),
 		Number: number, Words: forms, Groups: groups{}, Mailboxes: mailboxes,

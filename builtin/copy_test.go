@@ -118,7 +118,7 @@ func TestProfilePutBack(t *testing.T) {
 	b.stop()
 	now := t.TempDir() + "/now"
 	copyDir(t, b.dir, now)
-	if err := a.SetVerified(t.Context(), "bob", true); err != nil {
+	if err := a.verify("bob", true); err != nil {
 		t.Fatal(err)
 	}
 	b.putBack(old)

@@ -30,6 +30,8 @@ const NES = "nes"
 //	directory/…     what is known of the directory   (keydir/client.Pins)
 //	user/NAME       pinned keys                      (likewise)
 //	offer/NAME      other keys that the directory has answered with
+//	refused/NAME    such keys, which the user has refused
+//	former/NAME     keys that were pinned until others were accepted
 type nesSystem struct {
 	dial dialer
 	log  *slog.Logger
@@ -46,6 +48,8 @@ const (
 	keyDirectory  = "self/directory"
 	keyRegistered = "self/registered"
 	offerPrefix   = "offer/"
+	refusedPrefix = "refused/"
+	formerPrefix  = "former/"
 )
 
 // A NESSetup is the setup of a NES account, for [messenger.AccountOptions].
@@ -116,7 +120,9 @@ func own(state parley.Bucket) (message, sign *rsa.PrivateKey, err error) {
 }
 
 func (nesSystem) Describe(state parley.Bucket) messenger.SystemAccount {
-	a := messenger.SystemAccount{Directory: string(state.Get(keyDirectory)), Registered: state.Get(keyRegistered) != nil, Fingerprint: []string{}}
+	a := messenger.SystemAccount{
+		Directory: string(state.Get(keyDirectory)), Registered: state.Get(keyRegistered) != nil, Rotating: state.Get(nextMessage) != nil, Fingerprint: []string{},
+	}
 	if m, s, err := own(state); err == nil {
 		a.Fingerprint = []string{client.Fingerprint(keydir.Keys{Message: &m.PublicKey, Sign: &s.PublicKey}).String()}
 		a.PublicKeys = []string{string(rsakey.EncodePublic(&m.PublicKey)), string(rsakey.EncodePublic(&s.PublicKey))}
@@ -124,16 +130,23 @@ func (nesSystem) Describe(state parley.Bucket) messenger.SystemAccount {
 	return a
 }
 
-// nesKeyring is the account's keys, and those pinned for others.
-type nesKeyring struct{ state parley.Bucket }
+// nesKeyring is the account's keys, and those pinned for others, or one pair of
+// somebody's.
+type nesKeyring struct {
+	state parley.Bucket
+	pair  *keydir.Keys // nil: the pinned ones
+}
 
-func (nesSystem) Keyring(state parley.Bucket) parley.Keyring { return nesKeyring{state} }
+func (nesSystem) Keyring(state parley.Bucket) parley.Keyring { return nesKeyring{state: state} }
 
 func (k nesKeyring) Private(_ context.Context, kind parley.KeyKind, _ parley.Name) (crypto.PrivateKey, error) {
 	switch kind {
 	case nes.KindMessage:
 		return decrypters(k.state)
 	case nes.KindSign:
+		if k.state.Get(nextMessage) != nil {
+			return nil, fmt.Errorf("our new keys are on their way to the directory: %w", parley.ErrUntrusted)
+		}
 		return privateKey(k.state.Get(keySign))
 	}
 	return nil, fmt.Errorf("nes: a key of kind %q: %w", kind, parley.ErrNoKey)
@@ -141,18 +154,24 @@ func (k nesKeyring) Private(_ context.Context, kind parley.KeyKind, _ parley.Nam
 
 // Public returns a pinned key. While the directory offers others, none is trusted.
 func (k nesKeyring) Public(_ context.Context, kind parley.KeyKind, peer parley.Name) (crypto.PublicKey, error) {
-	pin, known, err := client.Pins{Bucket: k.state}.User(string(peer))
-	switch {
-	case err != nil:
-		return nil, err
-	case !known:
-		return nil, fmt.Errorf("the keys of %s are not known yet: %w", peer, parley.ErrNoKey)
-	case k.state.Get(offerPrefix+string(peer)) != nil:
-		return nil, fmt.Errorf("the keys of %s have changed; compare them: %w", peer, parley.ErrUntrusted)
-	case kind == nes.KindMessage:
-		return pin.Keys.Message, nil
-	case kind == nes.KindSign:
-		return pin.Keys.Sign, nil
+	keys := k.pair
+	if keys == nil {
+		pin, known, err := client.Pins{Bucket: k.state}.User(string(peer))
+		switch {
+		case err != nil:
+			return nil, err
+		case !known:
+			return nil, fmt.Errorf("the keys of %s are not known yet: %w", peer, parley.ErrNoKey)
+		case k.state.Get(offerPrefix+string(peer)) != nil:
+			return nil, fmt.Errorf("the keys of %s have changed; compare them: %w", peer, parley.ErrUntrusted)
+		}
+		keys = &pin.Keys
+	}
+	switch kind {
+	case nes.KindMessage:
+		return keys.Message, nil
+	case nes.KindSign:
+		return keys.Sign, nil
 	}
 	return nil, fmt.Errorf("nes: a key of kind %q: %w", kind, parley.ErrNoKey)
 }
@@ -282,14 +301,20 @@ func (nesSystem) Learn(state parley.Bucket, user string, found []byte) (n messen
 	}
 	n.First, err = pins.Check(url, user, f.Answer, keys, time.Now())
 	if changed := (*client.ChangedError)(nil); errors.As(err, &changed) {
+		if sameKeys(state, refusedPrefix+user, keys) {
+			n.Refused = true
+			return n, nil
+		}
 		n.Changed, n.Vouched = true, changed.Vouched
-		n.Again = sameOffer(state, user, keys)
-		return n, putOffer(state, user, offer{nesKeys{f.Answer.MessageKey, f.Answer.SignKey}, f.Answer.Version, changed.Vouched})
+		n.Again = sameKeys(state, offerPrefix+user, keys)
+		return n, putOffer(state, offerPrefix+user, offer{nesKeys{f.Answer.MessageKey, f.Answer.SignKey}, f.Answer.Version, changed.Vouched, 0})
 	}
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", messenger.ErrDirectory, err)
 	}
-	state.Delete(offerPrefix + user) // it has changed its mind back
+	n.Withdrawn = state.Get(offerPrefix+user) != nil
+	state.Delete(offerPrefix + user)
+	state.Delete(refusedPrefix + user)
 	return n, nil
 }
 
@@ -312,18 +337,20 @@ type offer struct {
 	nesKeys
 	Version int64 `json:"version"`
 	Vouched bool  `json:"vouched"`
+	Until   int64 `json:"until,omitempty"` // of a former pin: when others took its place, Unix milliseconds
 }
 
-func putOffer(state parley.Bucket, user string, o offer) error {
+func putOffer(state parley.Bucket, name string, o offer) error {
 	b, err := json.Marshal(o)
 	if err == nil {
-		state.Put(offerPrefix+user, b)
+		state.Put(name, b)
 	}
 	return err
 }
 
-func getOffer(state parley.Bucket, user string) (o offer, k keydir.Keys, ok bool) {
-	b := state.Get(offerPrefix + user)
+// getKeys reads an offer, a refused one or a former pin.
+func getKeys(state parley.Bucket, name string) (o offer, k keydir.Keys, ok bool) {
+	b := state.Get(name)
 	if b == nil || json.Unmarshal(b, &o) != nil {
 		return o, k, false
 	}
@@ -331,8 +358,8 @@ func getOffer(state parley.Bucket, user string) (o offer, k keydir.Keys, ok bool
 	return o, k, err == nil
 }
 
-func sameOffer(state parley.Bucket, user string, k keydir.Keys) bool {
-	_, have, ok := getOffer(state, user)
+func sameKeys(state parley.Bucket, name string, k keydir.Keys) bool {
+	_, have, ok := getKeys(state, name)
 	return ok && have.Equal(k)
 }
 
@@ -346,23 +373,62 @@ func (nesSystem) Pin(state parley.Bucket, user string, keys []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: the keys of %s: %w", messenger.ErrState, user, err)
 	}
-	state.Delete(offerPrefix + user)
+	for _, p := range []string{offerPrefix, refusedPrefix, formerPrefix} {
+		state.Delete(p + user)
+	}
 	client.Pins{Bucket: state}.Set(user, client.Pin{Keys: k, Since: time.Now()})
 	return nil
 }
 
-func (nesSystem) Accept(state parley.Bucket, user string) error {
-	o, k, ok := getOffer(state, user)
+// Accept pins what is offered. The keys of before stay good for what came before.
+func (nesSystem) Accept(state parley.Bucket, user string, now time.Time) error {
+	o, k, ok := getKeys(state, offerPrefix+user)
 	if !ok {
 		return fmt.Errorf("%w: no other keys of %s are known", messenger.ErrState, user)
 	}
+	pins := client.Pins{Bucket: state}
+	if pin, known, err := pins.User(user); err == nil && known {
+		was := offer{nesKeys{string(rsakey.EncodePublic(pin.Keys.Message)), string(rsakey.EncodePublic(pin.Keys.Sign))}, pin.Version, false, now.UnixMilli()}
+		if err := putOffer(state, formerPrefix+user, was); err != nil {
+			return err
+		}
+	}
 	state.Delete(offerPrefix + user)
-	client.Pins{Bucket: state}.Set(user, client.Pin{Keys: k, Directory: string(state.Get(keyDirectory)), Version: o.Version, Since: time.Now()})
+	state.Delete(refusedPrefix + user)
+	pins.Set(user, client.Pin{Keys: k, Directory: string(state.Get(keyDirectory)), Version: o.Version, Since: now})
 	return nil
 }
 
-func (nesSystem) Forget(state parley.Bucket, user string) {
+// Refuse keeps the pinned keys, and remembers what was offered instead.
+func (nesSystem) Refuse(state parley.Bucket, user string) error {
+	o := state.Get(offerPrefix + user)
+	if o == nil {
+		return fmt.Errorf("%w: no other keys of %s are known", messenger.ErrState, user)
+	}
+	state.Put(refusedPrefix+user, o)
 	state.Delete(offerPrefix + user)
+	return nil
+}
+
+func (nesSystem) Rings(state parley.Bucket, user string, came time.Time) (all []messenger.Ring) {
+	pin, known, err := client.Pins{Bucket: state}.User(user)
+	if err != nil || !known {
+		return nil
+	}
+	all = append(all, messenger.Ring{Keys: nesKeyring{state, &pin.Keys}, Trusted: true})
+	if _, k, ok := getKeys(state, offerPrefix+user); ok {
+		all = append(all, messenger.Ring{Keys: nesKeyring{state, &k}})
+	}
+	if o, k, ok := getKeys(state, formerPrefix+user); ok && came.UnixMilli() < o.Until {
+		all = append(all, messenger.Ring{Keys: nesKeyring{state, &k}, Trusted: true, Former: true})
+	}
+	return all
+}
+
+func (nesSystem) Forget(state parley.Bucket, user string) {
+	for _, p := range []string{offerPrefix, refusedPrefix, formerPrefix} {
+		state.Delete(p + user)
+	}
 	client.Pins{Bucket: state}.Forget(user)
 }
 
@@ -373,7 +439,7 @@ func (nesSystem) Keys(state parley.Bucket, user string) (p messenger.PeerKeys) {
 	}
 	p.Pinned = []string{client.Fingerprint(pin.Keys).String()}
 	p.Number = nesNumber(state, pin.Keys)
-	if o, k, ok := getOffer(state, user); ok {
+	if o, k, ok := getKeys(state, offerPrefix+user); ok {
 		p.Offered, p.Vouched = []string{client.Fingerprint(k).String()}, o.Vouched
 		p.OfferedNumber = nesNumber(state, k)
 	}

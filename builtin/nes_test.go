@@ -223,7 +223,7 @@ func TestNES(t *testing.T) {
 	if err != nil || an.Digits != bn.Digits || len(an.Words) == 0 {
 		t.Errorf("%+v, %+v, %v", an, bn, err)
 	}
-	if err := alice.SetVerified(t.Context(), "bob", true); err != nil || !alice.contact("bob").Verified {
+	if err := alice.verify("bob", true); err != nil || !alice.contact("bob").Verified {
 		t.Error(err)
 	}
 	alice.stop()
@@ -309,7 +309,7 @@ func TestDefect2KeySwap(t *testing.T) {
 		bob.addNES("alice")
 		bob.say("alice", "before", messenger.AtRelay)
 		alice.hears("bob", "before")
-		if err := alice.SetVerified(t.Context(), "bob", true); err != nil {
+		if err := alice.verify("bob", true); err != nil {
 			t.Fatal(err)
 		}
 		bob.stop()
@@ -368,9 +368,6 @@ func TestDefect2KeySwap(t *testing.T) {
 		if slices.Contains(alice.texts("bob"), "under the new key") || slices.Contains(other.texts("alice"), "held back") {
 			t.Error("the conversation was not stopped")
 		}
-		if err := alice.SetVerified(t.Context(), "bob", false); err != nil || !alice.contact("bob").KeyChanged {
-			t.Error(err)
-		}
 		alice.stop()
 		alice.start()
 		if c := alice.contact("bob"); !c.KeyChanged || len(c.NewKey) != 1 {
@@ -384,7 +381,7 @@ func TestDefect2KeySwap(t *testing.T) {
 		if o, err := other.SafetyNumber(t.Context(), "alice"); err != nil || o.Digits != n.Digits {
 			t.Errorf("%s and %s, %v", o.Digits, n.Digits, err)
 		}
-		if err := alice.SetVerified(t.Context(), "bob", true); err != nil {
+		if err := alice.verify("bob", true); err != nil {
 			t.Fatal(err)
 		}
 		alice.hears("bob", "under the new key")
@@ -420,6 +417,16 @@ func TestNESRotate(t *testing.T) {
 	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); !errors.Is(err, parley.ErrOffline) {
 		t.Fatal(err)
 	}
+	// Meanwhile nobody knows which keys others take for his: nothing is sealed.
+	held, err := bob.Send(t.Context(), "alice", "held back")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.until("reason", func() bool {
+		q, err := bob.Queue(t.Context())
+		return err == nil && len(q) == 1 && strings.Contains(q[0].Why, "new keys are on their way")
+	})
+	bob.stop()
 	d.start()
 	c, err := client.New(client.Options{URL: d.url})
 	if err != nil {
@@ -430,10 +437,14 @@ func TestNESRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.say("bob", "to the old key", messenger.AtRelay)
+	bob.start() // it goes on by itself
 	bob.hears("alice", "to the old key")
-	a, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal())
-	if err != nil || a.Fingerprint[0] != client.Fingerprint(must(private(2).Keys())).String() {
-		t.Fatalf("%+v, %v", a, err)
+	bob.until("new keys", func() bool {
+		all, err := bob.Accounts(t.Context())
+		return err == nil && !all[0].Rotating && all[0].Fingerprint[0] == client.Fingerprint(must(private(2).Keys())).String()
+	})
+	if m, err := bob.Wait(patience(t), held.ID, messenger.AtRelay); err != nil || m.State != messenger.AtRelay {
+		t.Errorf("%+v, %v", m, err)
 	}
 	alice.say("bob", "to the old key again", messenger.AtRelay)
 	bob.hears("alice", "to the old key again")
@@ -448,7 +459,22 @@ func TestNESRotate(t *testing.T) {
 	if c := bob.contact("alice"); c.KeyChanged {
 		t.Errorf("after a restart: %+v", c)
 	}
-	// And once more, this time all of it by the messenger.
+	// And once more, this time all of it by the messenger, while something is sealed that
+	// the broker does not have.
+	alice.until("change", func() bool { return alice.contact("bob").KeyChanged })
+	if err := alice.verify("bob", true); err != nil {
+		t.Fatal(err)
+	}
+	alice.hears("bob", "held back")
+	b.stop()
+	sealed, err := bob.Send(t.Context(), "alice", "sealed under the old key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.until("try", func() bool {
+		q, err := bob.Queue(t.Context())
+		return err == nil && len(q) == 1 && q[0].State != "waiting for keys" && q[0].Why != ""
+	})
 	setup = builtin.NESSetup{MessageKey: string(rsakey.EncodePrivate(k[6])), SignKey: string(rsakey.EncodePrivate(k[7]))}
 	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); err != nil {
 		t.Fatal(err)
@@ -456,8 +482,28 @@ func TestNESRotate(t *testing.T) {
 	if answer, keys, err := c.Lookup(t.Context(), "bob"); err != nil || answer.Version != 3 || !keys.Equal(must(private(3).Keys())) {
 		t.Errorf("%+v, %v", answer, err)
 	}
-	alice.say("bob", "to the oldest key", messenger.AtRelay)
-	bob.hears("alice", "to the oldest key")
+	if err := alice.restartedAfterLook(); err != nil {
+		t.Fatal(err)
+	}
+	alice.until("change", func() bool { return alice.contact("bob").KeyChanged })
+	if err := alice.verify("bob", true); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	if m, err := bob.Wait(patience(t), sealed.ID, messenger.AtRelay); err != nil || m.State != messenger.AtRelay {
+		t.Errorf("%+v, %v", m, err)
+	}
+	alice.hears("bob", "sealed under the old key")
+	alice.say("bob", "to the newest key", messenger.AtRelay)
+	bob.hears("alice", "to the newest key")
+}
+
+// restartedAfterLook starts the person again, with the keys of all contacts due.
+func (p *person) restartedAfterLook() error {
+	p.stop()
+	err := p.lookAgain()
+	p.start()
+	return err
 }
 
 func must[T any](v T, err error) T {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"parley"
 	"parley/carrier/mqtt"
@@ -23,13 +24,10 @@ const (
 	schemeNESTLS = "ness"
 )
 
-// mostNESPacket is the largest envelope that is sent or taken, in bytes: what brokers
-// take that are not told otherwise. mostNESText is the longest text that fits it
-// whatever is in it: JSON may need six bytes for one, base64 four for three.
-const (
-	mostNESPacket = 1<<20 - 4<<10
-	mostNESText   = 96 << 10
-)
+// mostNESText is the longest text that is sent, in bytes: whatever is in it, its
+// envelope fits the megabyte that brokers take if they are not told otherwise (JSON may
+// need six bytes for one, base64 four for three). Others may send more.
+const mostNESText = 96 << 10
 
 // nesCarrier is MQTT's client with addresses of users, and QoS 2 as the original has
 // it. Endpoints are those of the client.
@@ -134,9 +132,13 @@ func (s nesSystem) Presence(ctx context.Context, server parley.Address, self str
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() {
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second/2)
+		defer cancel()
+		conn.Close(bye)
+	}()
 	err = conn.Subscribe(ctx, statusTopic(self, "+"), 1, func(m mqttclient.Message) error {
-		if len(m.Payload) > 0 && len(m.Payload) <= mostNESPacket {
+		if len(m.Payload) > 0 && len(m.Payload) <= nes.MaxEnvelope {
 			heard(m.Payload)
 		}
 		return nil

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"parley"
 	"parley/internal/rsakey"
@@ -51,6 +53,15 @@ func (nesSystem) NextKeys(state parley.Bucket, setup []byte) error {
 	return err
 }
 
+// Unchanged implements [messenger.System].
+func (nesSystem) Unchanged(state parley.Bucket) {
+	if next := state.Get(nextMessage); next != nil {
+		keepOld(state, next)
+	}
+	state.Delete(nextMessage)
+	state.Delete(nextSign)
+}
+
 // putKeys keeps the two private keys of a setup under those names.
 func putKeys(state parley.Bucket, setup []byte, message, sign string) (s NESSetup, err error) {
 	if err := json.Unmarshal(setup, &s); err != nil {
@@ -93,10 +104,23 @@ func (nesSystem) Rotate(ctx context.Context, asked []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w has other keys for %s than yours: somebody else has the name there (%s)", messenger.ErrDirectory, q.Name, client.Fingerprint(have))
 	default:
 		if _, _, err := c.Rotate(ctx, q.Name, now.Sign, next); err != nil {
-			return nil, directoryError(err)
+			return nil, notTaken(ctx, c, q.Name, want, err)
 		}
 	}
 	return []byte("{}"), nil
+}
+
+// notTaken sees after a failed rotation which keys the directory has. Unless that is
+// known, it may be the new ones.
+func notTaken(ctx context.Context, c *client.Client, name string, want keydir.Keys, cause error) error {
+	_, have, err := c.Lookup(ctx, name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", parley.ErrOffline, cause)
+	case have.Equal(want):
+		return nil
+	}
+	return directoryError(cause)
 }
 
 // privateKeys reads both keys from PKCS #8.
@@ -123,26 +147,29 @@ func (nesSystem) Rotated(state parley.Bucket, _ []byte) error {
 	if message == nil || sign == nil {
 		return fmt.Errorf("%w: there are no new keys", messenger.ErrState)
 	}
+	keepOld(state, state.Get(keyMessage))
+	state.Put(keyMessage, message)
+	state.Put(keySign, sign)
+	state.Delete(nextMessage)
+	state.Delete(nextSign)
+	return nil
+}
+
+// keepOld keeps a message key for what was sealed to it.
+func keepOld(state parley.Bucket, key []byte) {
 	var names []string
 	for name := range state.Scan(oldPrefix) {
 		names = append(names, name)
 	}
 	n := 0
 	if len(names) > 0 {
-		if _, err := fmt.Sscanf(names[len(names)-1], oldPrefix+"%08d", &n); err != nil {
-			return err
-		}
+		n, _ = strconv.Atoi(strings.TrimPrefix(names[len(names)-1], oldPrefix))
 	}
 	for len(names) >= maxOldKeys {
 		state.Delete(names[0])
 		names = names[1:]
 	}
-	state.Put(fmt.Sprintf(oldPrefix+"%08d", n+1), state.Get(keyMessage))
-	state.Put(keyMessage, message)
-	state.Put(keySign, sign)
-	state.Delete(nextMessage)
-	state.Delete(nextSign)
-	return nil
+	state.Put(fmt.Sprintf(oldPrefix+"%08d", n+1), key)
 }
 
 // decrypters returns our message keys: the one in use, the next one, which the

@@ -367,3 +367,12 @@ func TestBareOneWay(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// verify says of the present number that it was compared.
+func (p *person) verify(name string, same bool) error {
+	n, err := p.SafetyNumber(p.t.Context(), name)
+	if err != nil {
+		return err
+	}
+	return p.SetVerified(p.t.Context(), n, same)
+}

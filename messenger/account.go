@@ -218,7 +218,7 @@ func (t *tx) describeAccount(row account) (a Account, err error) {
 		return a, err
 	}
 	d := row.system.Describe(b)
-	a.Directory, a.Fingerprint, a.Registered, a.PublicKeys = d.Directory, d.Fingerprint, d.Registered, d.PublicKeys
+	a.Directory, a.Fingerprint, a.Registered, a.PublicKeys, a.Rotating = d.Directory, d.Fingerprint, d.Registered, d.PublicKeys, d.Rotating
 	return a, nil
 }
 
@@ -268,6 +268,17 @@ func (m *Messenger) Register(ctx context.Context, kind, name, contact string) (a
 // RemoveAccount deletes an account, its keys and its mailbox, with all contacts that
 // are reached by it.
 func (m *Messenger) RemoveAccount(ctx context.Context, kind, name string) error {
+	var was account
+	err := m.tx(ctx, "remove account: look", func(t *tx) (err error) {
+		was, err = t.findAccount(kind, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if was.presence {
+		m.forgetPresence(was)
+	}
 	return m.tx(ctx, "remove account", func(t *tx) error {
 		a, err := t.findAccount(kind, name)
 		if err != nil {
@@ -324,11 +335,17 @@ func (m *Messenger) AddPeer(ctx context.Context, o PeerOptions) (c Contact, err 
 			if err := t.row("SELECT name FROM contacts WHERE id = ?", l.contact)(&name); err != nil {
 				return err
 			}
-			if name != as && o.As != "" || len(o.Keys) > 0 {
+			if name != as && o.As != "" {
 				return fmt.Errorf("%w: %s is your contact %q already", ErrTaken, o.User, name)
 			}
 			as = name
-			return t.exec("UPDATE lines SET stranger = 0 WHERE id = ?", l.id)
+			if len(o.Keys) > 0 {
+				if err := t.keysByHand(a, l, o.Keys); err != nil {
+					return err
+				}
+			}
+			t.poke(workJobs)
+			return t.exec("UPDATE lines SET stranger = 0, looked = 0 WHERE id = ?", l.id)
 		case !isNone(err):
 			return err
 		}
@@ -343,26 +360,41 @@ func (m *Messenger) AddPeer(ctx context.Context, o PeerOptions) (c Contact, err 
 			return err
 		}
 		if len(o.Keys) > 0 {
-			b, err := t.Bucket(a.line)
-			if err != nil {
-				return err
-			}
-			if err := a.system.Pin(b, o.User, o.Keys); err != nil {
-				return err
-			}
-			if err := b.Flush(); err != nil {
-				return err
-			}
-			if err := t.learned(a, l, News{First: true}); err != nil {
+			if err := t.keysByHand(a, l, o.Keys); err != nil {
 				return err
 			}
 		}
-		return t.retryKept(a.line)
+		if err := t.exec("DELETE FROM strangers WHERE account = ? AND name = ?", a.id, o.User); err != nil {
+			return err
+		}
+		return t.adopt(a, l)
 	})
 	if err != nil {
 		return c, err
 	}
 	return m.Contact(ctx, as)
+}
+
+// keysByHand pins keys that our user got by another way. They count, whatever was
+// pinned before; compared they are not.
+func (t *tx) keysByHand(a account, l line, keys []byte) error {
+	b, err := t.Bucket(a.line)
+	if err != nil {
+		return err
+	}
+	had := a.system.Keys(b, l.peer).Pinned
+	if err := a.system.Pin(b, l.peer, keys); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	if had != nil {
+		if err := t.notice(l.contact, "You gave other keys for this contact: they count from now on."); err != nil {
+			return err
+		}
+	}
+	return t.learned(a, l, News{First: true})
 }
 
 // newPeer makes contact, line and way out.

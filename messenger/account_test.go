@@ -2,6 +2,7 @@ package messenger
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -238,6 +239,261 @@ func TestAccountKeysChange(t *testing.T) {
 	})
 }
 
+// letter seals a text with the keys of pair n, for who has pair 1.
+func letter(t *testing.T, from, to, text string, n int, at time.Time) []byte {
+	t.Helper()
+	k := userKeys()
+	e, _, err := nes.Seal(nes.Message{From: from, To: to, Time: at.UnixMilli(), Text: text}, &k[2].PublicKey, k[2*n+1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// bobAndAlice makes bob, who has pair 1, and adds alice, who is the test itself and
+// has pair 0 at first.
+func bobAndAlice(w *world, b *bus, u *users) *person {
+	bob := w.user(b, u, "bob", 1)
+	u.publish("alice", 0)
+	if _, err := bob.m.AddPeer(w.t.Context(), PeerOptions{Kind: "users", User: "alice"}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.until("keys", func() bool { return bob.contact("alice").State == connected })
+	return bob
+}
+
+// TestAccountUndecided: what is genuine under the known or the offered keys waits for
+// the decision and is then shown, whatever else somebody sends meanwhile; the number
+// that was compared is the one that counts.
+func TestAccountUndecided(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := bobAndAlice(w, b, u)
+		before, err := bob.m.SafetyNumber(t.Context(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.publish("alice", 2)
+		<-time.After(time.Minute)
+		b.inject("home/bob", letter(t, "alice", "bob", "new key", 2, time.Now()))
+		w.until("change", func() bool { return bob.contact("alice").KeyChanged })
+		if err := bob.m.SetVerified(t.Context(), before, true); !errors.Is(err, ErrCompareAgain) {
+			t.Errorf("the number of the old keys blesses the new ones: %v", err)
+		}
+		for i := range 300 {
+			b.inject("home/bob", letter(t, "alice", "bob", fmt.Sprint("forged ", i), 3, time.Now()))
+			if i == 100 {
+				b.inject("home/bob", letter(t, "alice", "bob", "old key", 0, time.Now()))
+			}
+		}
+		for i := range 300 {
+			b.inject("home/bob", letter(t, "alice", "bob", fmt.Sprint("new key ", i), 2, time.Now()))
+		}
+		<-time.After(time.Minute)
+		if got := bob.texts("alice"); len(got) != 0 {
+			t.Errorf("shown: %q", got)
+		}
+		if err := bob.verify("alice", true); err != nil {
+			t.Fatal(err)
+		}
+		w.until("all", func() bool { return len(bob.texts("alice")) == 302 })
+		// What comes after that with the old key is nothing any more.
+		b.inject("home/bob", letter(t, "alice", "bob", "old key again", 0, time.Now()))
+		<-time.After(time.Hour)
+		if got := bob.texts("alice"); len(got) != 302 || slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "forged") || strings.Contains(s, "again") }) {
+			t.Errorf("%d texts", len(got))
+		}
+		h, err := bob.m.History(t.Context(), "alice", 0)
+		if err != nil || !slices.ContainsFunc(h, func(m Message) bool {
+			return strings.Contains(m.Text, "signed with the key that this contact had before")
+		}) {
+			t.Errorf("nothing tells of the old key: %v", err)
+		}
+	})
+}
+
+// TestAccountRefused: offered keys that the user refuses stop nothing any more.
+func TestAccountRefused(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := bobAndAlice(w, b, u)
+		u.publish("alice", 2)
+		<-time.After(25 * time.Hour)
+		w.until("change", func() bool { return bob.contact("alice").KeyChanged })
+		b.inject("home/bob", letter(t, "alice", "bob", "known key", 0, time.Now()))
+		<-time.After(time.Minute)
+		if err := bob.verify("alice", false); err != nil {
+			t.Fatal(err)
+		}
+		w.until("text", func() bool { return slices.Equal(bob.texts("alice"), []string{"known key"}) })
+		<-time.After(50 * time.Hour)
+		if c := bob.contact("alice"); c.KeyChanged || c.NewKey != nil || c.Verified {
+			t.Errorf("%+v", c)
+		}
+		m, err := bob.m.Send(t.Context(), "alice", "goes on")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bob.wait(m.ID, AtRelay)
+		u.publish("alice", 3) // others again are an offer again
+		<-time.After(25 * time.Hour)
+		w.until("change", func() bool { return bob.contact("alice").KeyChanged })
+	})
+}
+
+// TestAccountStrangers: genuine packets of people who are no contacts get through a
+// flood of made-up ones, a directory that answers some names badly, and a change of
+// keys; a name with an underscore is a name.
+func TestAccountStrangers(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := w.user(b, u, "bob", 1)
+		u.publish("friend", 2)
+		u.publish("x_y", 2)
+		u.set(true, 0)
+		b.inject("home/bob", letter(t, "friend", "bob", "genuine", 2, time.Now()), letter(t, "x_y", "bob", "underscore", 2, time.Now()))
+		for i := range 20 {
+			u.lies[fmt.Sprint("evil-", i)] = true
+			for j := range 20 {
+				b.inject("home/bob", letter(t, fmt.Sprint("evil-", i), "bob", fmt.Sprint(j), 3, time.Now()), letter(t, "xay", "bob", fmt.Sprint(j), 3, time.Now()))
+			}
+		}
+		<-time.After(time.Minute)
+		u.set(false, 0)
+		w.until("both", func() bool {
+			return bob.contact("friend").Name != "" && bob.contact("x_y").Name != "" && len(bob.texts("friend")) == 1 && len(bob.texts("x_y")) == 1
+		})
+		// Forged in a name, and later its owner writes, under new keys: no pin is in the way.
+		u.publish("carol", 2)
+		b.inject("home/bob", letter(t, "carol", "bob", "forged", 3, time.Now()))
+		<-time.After(time.Hour)
+		u.publish("carol", 3)
+		b.inject("home/bob", letter(t, "carol", "bob", "genuine", 3, time.Now()))
+		w.until("carol", func() bool {
+			return bob.contact("carol").Name != "" && slices.Equal(bob.texts("carol"), []string{"genuine"})
+		})
+		// An unknown name costs few look-ups.
+		for i := range 60 {
+			b.inject("home/bob", letter(t, "nobody", "bob", fmt.Sprint(i), 3, time.Now()))
+			<-time.After(100 * time.Millisecond)
+		}
+		<-time.After(time.Hour)
+		if n := u.times("nobody"); n > 4 {
+			t.Errorf("%d look-ups of a name that nobody has", n)
+		}
+		if a, err := bob.m.Accounts(t.Context()); err != nil || a[0].Waiting != 0 {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
+// TestAccountLateAnswer: the directory computes its answer, and before that arrives a
+// message comes under newer keys. It is asked again, and the message waits.
+func TestAccountLateAnswer(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := bobAndAlice(w, b, u)
+		<-time.After(time.Minute)
+		u.mu.Lock()
+		u.late = 4 * time.Second
+		u.mu.Unlock()
+		b.inject("home/bob", letter(t, "alice", "bob", "forged", 3, time.Now()))
+		<-time.After(time.Second)
+		u.publish("alice", 2)
+		b.inject("home/bob", letter(t, "alice", "bob", "under the new key", 2, time.Now()))
+		w.until("change", func() bool { return bob.contact("alice").KeyChanged })
+		if err := bob.verify("alice", true); err != nil {
+			t.Fatal(err)
+		}
+		w.until("text", func() bool { return slices.Equal(bob.texts("alice"), []string{"under the new key"}) })
+	})
+}
+
+// TestAccountReplay: what was shown once is not shown again, also when the contact was
+// removed since.
+func TestAccountReplay(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := bobAndAlice(w, b, u)
+		old := letter(t, "alice", "bob", "meet at 5", 0, time.Now())
+		b.inject("home/bob", old)
+		w.until("text", func() bool { return len(bob.texts("alice")) == 1 })
+		if err := bob.m.Remove(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		b.inject("home/bob", old)
+		<-time.After(time.Hour)
+		if bob.contact("alice").Name != "" && len(bob.texts("alice")) != 0 {
+			t.Error("shown again to who removed the contact")
+		}
+		if _, err := bob.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		b.inject("home/bob", old, letter(t, "alice", "bob", "new", 0, time.Now()))
+		w.until("text", func() bool { return slices.Equal(bob.texts("alice"), []string{"new"}) })
+	})
+}
+
+// TestAccountOddTimes are told beside the message.
+func TestAccountOddTimes(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := bobAndAlice(w, b, u)
+		odd := []time.Time{time.UnixMilli(-5), time.UnixMilli(0), time.UnixMilli(-1 << 63), time.UnixMilli(1<<63 - 1), time.Now().Add(-25 * time.Hour), time.Now().Add(6 * time.Minute)}
+		for i, at := range append(odd, time.Now(), time.Now().Add(-23*time.Hour)) {
+			b.inject("home/bob", letter(t, "alice", "bob", fmt.Sprint(i), 0, at))
+		}
+		w.until("all", func() bool { return len(bob.texts("alice")) == len(odd)+2 })
+		h, err := bob.m.History(t.Context(), "alice", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for i, m := range h {
+			if strings.HasPrefix(m.Text, "The message before ") {
+				told++
+				if h[i-1].Text != fmt.Sprint(told-1) {
+					t.Errorf("%q stands behind %q", m.Text, h[i-1].Text)
+				}
+			}
+		}
+		if told != len(odd) {
+			t.Errorf("%d of %d", told, len(odd))
+		}
+	})
+}
+
+// TestAccountKeysByHand: who was added with keys from files gets others the same way,
+// and is told when that is needed.
+func TestAccountKeysByHand(t *testing.T) {
+	withUsers(t, 1, func(w *world, b *bus, u *users) {
+		t := w.t
+		bob := w.user(b, u, "bob", 1)
+		k := userKeys()
+		pair := func(n int) []byte { return writePair([2]*rsa.PublicKey{&k[2*n].PublicKey, &k[2*n+1].PublicKey}) }
+		add := func(n int) {
+			if _, err := bob.m.AddPeer(t.Context(), PeerOptions{Kind: "users", User: "alice", Keys: pair(n)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add(0)
+		if err := bob.verify("alice", true); err != nil {
+			t.Fatal(err)
+		}
+		b.inject("home/bob", letter(t, "alice", "bob", "new key", 2, time.Now()))
+		told := func() bool {
+			h, err := bob.m.History(t.Context(), "alice", 0)
+			return err == nil && slices.ContainsFunc(h, func(m Message) bool { return strings.Contains(m.Text, "does not verify with the keys that you gave") })
+		}
+		w.until("notice", told)
+		add(2)
+		w.until("text", func() bool { return slices.Equal(bob.texts("alice"), []string{"new key"}) })
+		if c := bob.contact("alice"); c.Verified {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
 // TestAccountPresence is told while somebody listens, to contacts, and only when it is
 // switched on.
 func TestAccountPresence(t *testing.T) {
@@ -305,6 +561,15 @@ func TestAccountPresence(t *testing.T) {
 		}
 		if u.told["bob/alice"] != nil {
 			t.Error("the server has not forgotten")
+		}
+		// Nobody listens at bob's when he switches it off.
+		bob.stop()
+		bob.start()
+		if u.told["alice/bob"] == nil {
+			t.Error("nothing was told")
+		}
+		if _, err := bob.m.SetPresence(t.Context(), "users", "bob", false); err != nil || u.told["alice/bob"] != nil {
+			t.Errorf("the server has not forgotten: %v", err)
 		}
 		if got := append(bob.texts("alice"), alice.texts("bob")...); len(got) != 0 {
 			t.Errorf("presence in the timeline: %q", got)

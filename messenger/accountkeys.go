@@ -6,92 +6,230 @@ import (
 	"fmt"
 
 	"parley"
+	"parley/content"
 )
 
 // New keys for an account, in steps that each can be repeated:
 //
-//  1. the new keys are committed beside the old ones
+//  1. the new keys are committed beside the old ones; from then on nothing is sealed,
+//     since it is not known which keys others take for ours
 //  2. the directory takes them, because the old ones say so; if its answer is lost,
 //     it is asked which it has
-//  3. the new ones take the place of the old, which still open what was sealed to them
+//  3. the new ones take the place of the old, which still open what was sealed to them.
+//     What was sealed under the old ones and is at no server yet is sealed anew
 //
-// Until 3 everything goes on under the old keys.
+// A rotation that was cut short is gone on with by itself (jobs), at start and until
+// the directory has answered.
 
 // RotateAccount gives an account new keys, which are in setup as for AddAccount. If a
-// former try was cut short, its keys are used instead.
+// former try was cut short, its keys are used instead. An error that leaves it open
+// whether the directory has them wraps [parley.ErrOffline]: it goes on by itself.
 func (m *Messenger) RotateAccount(ctx context.Context, kind, name string, setup []byte) (a Account, err error) {
 	var row account
-	var question []byte
-	var ask, registered bool
-	state := func(t *tx) (parley.Bucket, func() error, error) {
-		b, err := t.Bucket(row.line)
-		if err != nil {
-			return nil, nil, err
-		}
-		return b, b.Flush, nil
-	}
 	err = m.tx(ctx, "rotate: new keys", func(t *tx) error {
 		if row, err = t.findAccount(kind, name); err != nil {
 			return err
 		}
-		b, flush, err := state(t)
+		b, err := t.Bucket(row.line)
 		if err != nil {
 			return err
 		}
 		if err := row.system.NextKeys(b, setup); err != nil {
 			return err
 		}
-		question, ask = row.system.Question(b, row.name)
-		registered = row.system.Describe(b).Registered
-		return flush()
+		return b.Flush()
 	})
 	if err != nil {
 		return a, err
 	}
+	if err := m.rotateAccount(ctx, row.id); err != nil {
+		return a, err
+	}
+	return m.oneAccount(ctx, kind, name)
+}
+
+// rotateAccount is step 2 and 3, if new keys are there.
+func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
+	select { // one at a time: two would take each other's answer for a refusal
+	case m.rotating <- struct{}{}:
+		defer func() { <-m.rotating }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var row account
+	var question []byte
+	var ask, registered, rotating bool
+	err := m.tx(ctx, "rotate: look", func(t *tx) error {
+		a, b, err := t.accountState(id)
+		if err != nil {
+			return err
+		}
+		row = a
+		question, ask = row.system.Question(b, row.name)
+		d := row.system.Describe(b)
+		registered, rotating = d.Registered, d.Rotating
+		return nil
+	})
+	if isNone(err) || err == nil && !rotating {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	var answer []byte
 	if ask {
 		answer, err = row.system.Rotate(ctx, question)
-		if errors.Is(err, ErrNoUser) && !registered {
-			err = nil // there is nobody to tell yet
-		}
 		if errors.Is(err, ErrNoUser) {
-			err = fmt.Errorf("%w: the account is not active at the directory: follow the link in the mail first", ErrState)
+			if err = nil; registered {
+				err = fmt.Errorf("%w: the account is not active at the directory: follow the link in the mail first", ErrState)
+			}
 		}
 		if err != nil {
-			return a, err
+			return m.notRotated(ctx, row, err)
 		}
 	}
-	err = m.tx(settled(ctx), "rotate: done", func(t *tx) error {
-		b, flush, err := state(t)
-		if err != nil {
+	return m.tx(settled(ctx), "rotate: done", func(t *tx) error {
+		if _, gone := t.account(id); gone != nil {
+			return nil
+		}
+		b, err := t.Bucket(row.line)
+		if err != nil || !row.system.Describe(b).Rotating { // somebody was faster
 			return err
 		}
 		if err := row.system.Rotated(b, answer); err != nil {
 			return err
 		}
-		if err := flush(); err != nil {
+		if err := b.Flush(); err != nil {
 			return err
 		}
-		peers, err := t.peersOf(line{id: row.line})
+		return t.underNewKeys(row)
+	})
+}
+
+// notRotated takes the new keys back if the directory is known not to have them.
+func (m *Messenger) notRotated(ctx context.Context, row account, cause error) error {
+	if errors.Is(cause, parley.ErrOffline) || ctx.Err() != nil {
+		return cause
+	}
+	return errors.Join(cause, m.tx(settled(ctx), "rotate: taken back", func(t *tx) error {
+		b, err := t.Bucket(row.line)
 		if err != nil {
 			return err
 		}
-		for _, l := range peers { // both numbers that people compared are old now
-			k, err := t.trustOf(l.id)
-			if err != nil {
-				return err
-			}
-			number, err := t.peerNumber(l)
-			if err != nil {
-				return err
-			}
-			if err := t.savePin(l.id, number, false, k.changed); err != nil {
-				return err
-			}
-			t.contactChanged(l.contact)
+		row.system.Unchanged(b)
+		if err := b.Flush(); err != nil {
+			return err
 		}
-		a, err = t.describeAccount(row)
+		return t.letGo(row)
+	}))
+}
+
+// letGo lets the account's lines seal again.
+func (t *tx) letGo(row account) error {
+	peers, err := t.peersOf(line{id: row.line})
+	for _, l := range peers {
+		t.then(func() { t.m.unblock(l.id) })
+	}
+	t.poke(workSeal)
+	return err
+}
+
+// underNewKeys seals anew what is at no server yet, and takes back what was compared:
+// both numbers are old now.
+func (t *tx) underNewKeys(row account) error {
+	peers, err := t.peersOf(line{id: row.line})
+	if err != nil {
 		return err
+	}
+	for _, l := range peers {
+		k, err := t.trustOf(l.id)
+		if err != nil {
+			return err
+		}
+		number, err := t.peerNumber(l)
+		if err != nil {
+			return err
+		}
+		if err := t.savePin(l.id, number, false, k.changed); err != nil {
+			return err
+		}
+		if err := t.sealAnew(l); err != nil {
+			return err
+		}
+		t.contactChanged(l.contact)
+	}
+	return t.letGo(row)
+}
+
+// sealAnew makes intents again of what is sealed and at no server. They go before what
+// waits unsealed, in their order.
+func (t *tx) sealAnew(l line) error {
+	messages, err := t.ids("SELECT message FROM packets WHERE line = ? AND relayed = 0 AND kind = 'message' AND message IS NOT NULL ORDER BY id", l.id)
+	if err != nil || len(messages) == 0 {
+		return err
+	}
+	behind, err := t.ids("SELECT id FROM intents WHERE line = ? ORDER BY id", l.id)
+	if err != nil {
+		return err
+	}
+	for _, seq := range messages {
+		msg, err := t.message(seq)
+		if err != nil {
+			return err
+		}
+		var number []byte
+		if err := t.row("SELECT id FROM timeline WHERE seq = ?", seq)(&number); err != nil {
+			return err
+		}
+		amp, body, err := content.Encode(content.Text{Text: msg.Text})
+		if err != nil {
+			return err
+		}
+		if err := t.exec("DELETE FROM packets WHERE message = ? AND line = ?", seq, l.id); err != nil {
+			return err
+		}
+		if err := t.intend(l.id, seq, "message", number, amp, body, stamp(msg.Sent)); err != nil {
+			return err
+		}
+	}
+	for _, id := range behind { // new numbers behind them
+		err := t.exec(`INSERT INTO intents (line, message, kind, number, amp_type, amp_version, body, sent)
+			SELECT line, message, kind, number, amp_type, amp_version, body, sent FROM intents WHERE id = ?`, id)
+		if err == nil {
+			err = t.exec("DELETE FROM intents WHERE id = ?", id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rotations goes on with those that were cut short.
+func (m *Messenger) rotations(try func(key string, do func(context.Context) error)) error {
+	if len(m.o.Systems) == 0 {
+		return nil
+	}
+	var due []int64
+	err := m.tx(m.ctx, "rotations: look", func(t *tx) error {
+		due = nil
+		ids, err := t.ids("SELECT id FROM accounts ORDER BY id")
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			a, b, err := t.accountState(id)
+			if err != nil {
+				continue // told elsewhere
+			}
+			if a.system.Describe(b).Rotating {
+				due = append(due, id)
+			}
+		}
+		return nil
 	})
-	return a, err
+	for _, id := range due {
+		try(fmt.Sprintf("keys of account %d", id), func(ctx context.Context) error { return m.rotateAccount(ctx, id) })
+	}
+	return err
 }

@@ -119,6 +119,7 @@ type Person struct {
 // A SafetyNumber is what two people compare to know that nobody sits between them.
 type SafetyNumber struct {
 	Contact  string   `json:"contact"`
+	ID       string   `json:"id"` // stands for the number: what was compared is this one
 	Words    []string `json:"words"`
 	Digits   string   `json:"digits"`
 	QR       string   `json:"qr"` // text for a QR code
@@ -192,7 +193,9 @@ type API interface {
 	// Remove deletes a contact, its timeline and its mailboxes at the relays.
 	Remove(ctx context.Context, name string) error
 	SafetyNumber(ctx context.Context, name string) (SafetyNumber, error)
-	SetVerified(ctx context.Context, name string, verified bool) error
+	// SetVerified notes that a number was compared and is the same, or that it is not.
+	// The number must be the present one still, else the error is [ErrCompareAgain].
+	SetVerified(ctx context.Context, n SafetyNumber, verified bool) error
 
 	// People lists ourselves, the members of a conversation of many, and those who
 	// ask to be let in. Elsewhere a person is given by our name, the beginning of the
@@ -233,6 +236,8 @@ var (
 	ErrInvitation = errors.New("not a usable invitation")
 	ErrNoRelay    = errors.New("no relay to receive at")
 	ErrState      = errors.New("not possible in this state")
+	// ErrCompareAgain means that what was compared is not the present number.
+	ErrCompareAgain = errors.New("the number has changed since it was shown: compare again")
 	// ErrMissed is what a carrier's trouble with a mailbox wraps when packets that
 	// were sent while nobody received may be gone.
 	ErrMissed  = errors.New("what was sent while this device was away may be missing")

@@ -42,7 +42,7 @@ func (m *Messenger) lookups(try func(key string, do func(context.Context) error)
 		if err != nil {
 			return err
 		}
-		err = t.each("SELECT account, name FROM strangers ORDER BY rowid LIMIT 4", nil, func(scan func(...any) error) error {
+		err = t.each("SELECT account, name FROM strangers WHERE next <= ? ORDER BY next LIMIT 8", []any{now}, func(scan func(...any) error) error {
 			var q question
 			err := scan(&q.account, &q.user)
 			due = append(due, q)
@@ -52,7 +52,8 @@ func (m *Messenger) lookups(try func(key string, do func(context.Context) error)
 			return err
 		}
 		var at int64
-		err = t.row("SELECT coalesce(min(looked), 0) FROM lines WHERE account IS NOT NULL AND state = 'connected' AND looked > ?", now)(&at)
+		err = t.row(`SELECT coalesce(min(x), 0) FROM (SELECT min(looked) x FROM lines WHERE account IS NOT NULL AND state = 'connected' AND looked > ?1
+			UNION ALL SELECT min(next) FROM strangers WHERE next > ?1)`, now)(&at)
 		next = instant(at)
 		return err
 	})
@@ -70,7 +71,9 @@ func (m *Messenger) lookUp(ctx context.Context, acc, id int64, user string) erro
 	var a account
 	var question []byte
 	var ask bool
+	var asked int64
 	err := m.tx(ctx, "lookup: ask", func(t *tx) (err error) {
+		asked = t.stampNow()
 		if a, err = t.account(acc); err != nil {
 			return err
 		}
@@ -99,56 +102,23 @@ func (m *Messenger) lookUp(ctx context.Context, acc, id int64, user string) erro
 			return nil // removed meanwhile
 		}
 		if id == 0 {
-			return t.strangerAnswer(a, user, ask, answer, err)
+			return t.strangerAnswer(a, user, answer, err, asked)
 		}
-		return t.peerAnswer(a, id, user, ask, answer, err)
-	}), offlineOnly(err))
+		return t.peerAnswer(a, id, user, ask, answer, err, asked)
+	}), worthATry(err, id))
 }
 
-// offlineOnly keeps an error that another try may mend at once.
-func offlineOnly(err error) error {
-	if errors.Is(err, ErrNoUser) {
+// worthATry keeps an error that another try soon may mend. Strangers have their own
+// schedule.
+func worthATry(err error, line int64) error {
+	if line == 0 || errors.Is(err, ErrNoUser) {
 		return nil
 	}
 	return err
 }
 
-// strangerAnswer pins a stranger's keys, or gives up on what they are said to have
-// written.
-func (t *tx) strangerAnswer(a account, user string, asked bool, answer []byte, cause error) error {
-	if cause != nil && !errors.Is(cause, ErrNoUser) {
-		return nil // it waits for another try
-	}
-	if err := t.exec("DELETE FROM strangers WHERE account = ? AND name = ?", a.id, user); err != nil {
-		return err
-	}
-	if cause == nil && asked {
-		state, err := t.Bucket(a.line)
-		if err != nil {
-			return err
-		}
-		if _, err := a.system.Learn(state, user, answer); err == nil {
-			if err := state.Flush(); err != nil {
-				return err
-			}
-			return t.retryKept(a.line)
-		}
-		state.Rollback()
-	}
-	n, err := t.count("DELETE FROM inbox WHERE line = ? AND state = 'kept' AND why = ?", a.line, strangerWhy(user))
-	if n > 0 {
-		t.m.log.Info("messenger: packets of an unknown user were dropped", "account", a.id, "packets", n)
-		t.then(func() {
-			t.m.mu.Lock()
-			t.m.dropped += int(n)
-			t.m.mu.Unlock()
-		})
-	}
-	return err
-}
-
 // peerAnswer takes in what a directory says, or does not say, about a contact.
-func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []byte, cause error) error {
+func (t *tx) peerAnswer(a account, id int64, user string, ask bool, answer []byte, cause error, asked int64) error {
 	l, err := t.line(id)
 	if isNone(err) {
 		return nil
@@ -161,9 +131,9 @@ func (t *tx) peerAnswer(a account, id int64, user string, asked bool, answer []b
 		return err
 	}
 	later := func(d time.Duration) error {
-		return t.exec("UPDATE lines SET looked = ?, checked = ? WHERE id = ?", stamp(t.now().Add(d)), t.stampNow(), id)
+		return t.exec("UPDATE lines SET looked = ?, checked = ? WHERE id = ?", stamp(t.now().Add(d)), asked, id)
 	}
-	if !asked {
+	if !ask {
 		return later(lookAgain)
 	}
 	known := a.system.Keys(state, user).Pinned != nil
@@ -250,14 +220,29 @@ func (t *tx) learned(a account, l line, news News) error {
 		if err := t.savePin(l.id, keys.Number, false, false); err != nil {
 			return err
 		}
+	case news.Refused:
+		if err := t.noticeOnce(l, "refused on "+t.now().UTC().Format(time.DateOnly), "The directory still offers the keys that you have refused."); err != nil {
+			return err
+		}
 	case news.Changed:
 		if err := t.savePin(l.id, keys.Number, false, true); err != nil {
 			return err
 		}
-		if !news.Again {
-			return t.notice(l.contact, changedText(keys))
+		if news.Again {
+			return nil
 		}
-		return nil
+		if err := t.notice(l.contact, changedText(keys)); err != nil {
+			return err
+		}
+		return t.retryKept(l.id) // some are genuine under the new keys
+	}
+	if news.Withdrawn {
+		if err := t.savePin(l.id, keys.Number, false, false); err != nil {
+			return err
+		}
+		if err := t.notice(l.contact, "The directory offers the known keys of this contact again: the conversation goes on under them."); err != nil {
+			return err
+		}
 	}
 	t.then(func() { t.m.unblock(l.id) })
 	t.poke(workSeal)
@@ -273,44 +258,47 @@ func changedText(k PeerKeys) string {
 		vouched, strings.Join(k.Pinned, "; "), strings.Join(k.Offered, "; "))
 }
 
-// acceptKeys puts the keys that a directory offers in the place of the pinned ones.
-func (t *tx) acceptKeys(l line) error {
+// decideKeys is what the user says of a number that was compared: the offered keys
+// take the place of the pinned ones, or are refused for good; without an offer it is
+// about the pinned ones.
+func (t *tx) decideKeys(l line, k trust, same bool) error {
 	a, state, err := t.accountState(l.account)
 	if err != nil {
 		return err
 	}
-	if a.system.Keys(state, l.peer).Offered == nil {
-		return nil
+	offered := a.system.Keys(state, l.peer).Offered != nil
+	switch {
+	case offered && same:
+		err = a.system.Accept(state, l.peer, t.now())
+	case offered:
+		err = a.system.Refuse(state, l.peer)
 	}
-	if err := a.system.Accept(state, l.peer); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := state.Flush(); err != nil {
 		return err
 	}
-	t.then(func() { t.m.unblock(l.id) })
-	t.poke(workSeal)
-	return t.retryKept(l.id)
-}
-
-// doubted says whether a packet that claims to be from a contact, and does not verify,
-// is to wait: until the directory has been asked after it came, since the keys may
-// have changed. If they have not, it is dropped then.
-func (t *tx) doubted(l line, a *arrival) (waits bool, err error) {
-	acc, state, err := t.accountState(l.account)
+	if offered && !same {
+		// Who was verified before, under the pinned keys, is so no more: somebody tries
+		// something.
+		if err := t.notice(l.contact, "You have refused the keys that the directory offers. The conversation goes on under the known ones."); err != nil {
+			return err
+		}
+		if err := t.exec("UPDATE lines SET looked = 0 WHERE id = ?", l.id); err != nil {
+			return err
+		}
+	}
+	number, err := t.peerNumber(l)
 	if err != nil {
-		return false, err
+		return err
 	}
-	if _, ask := acc.system.Question(state, l.peer); !ask {
-		return false, nil
+	t.then(func() { t.m.unblock(l.id) })
+	t.poke(workSeal | workJobs)
+	if err := t.retryKept(l.id); err != nil {
+		return err
 	}
-	var came, checked int64
-	if err := t.row("SELECT i.came, l.checked FROM inbox i, lines l WHERE i.id = ? AND l.id = ?", a.id, l.id)(&came, &checked); err != nil || came < checked {
-		return false, err
-	}
-	t.poke(workJobs)
-	// Not all the time, however many packets somebody makes up.
-	return true, t.exec("UPDATE lines SET looked = min(looked, checked + ?) WHERE id = ?", lookDoubt.Milliseconds(), l.id)
+	return t.savePin(l.id, number, same, k.changed && !offered && !same)
 }
 
 // describePeer adds what is said of a contact in an older system.

@@ -11,7 +11,7 @@ import (
 )
 
 // maxPacket is the largest packet taken from a carrier, in bytes.
-const maxPacket = 2 << 20
+const maxPacket = 3 << 20
 
 // listenAll receives from every mailbox of ours that nobody receives from yet,
 // and from no other.
@@ -177,6 +177,9 @@ func (m *Messenger) jobs() (next time.Time, err error) {
 	}
 	for _, l := range lines {
 		try(lineKey(l), func(ctx context.Context) error { return m.advanceClaim(ctx, l) })
+	}
+	if err := m.rotations(try); err != nil {
+		return next, err
 	}
 	look, err := m.lookups(try)
 	return earliest(next, look), err

@@ -51,6 +51,7 @@ type Messenger struct {
 	asking   map[int64]*asking        // lines that introduce themselves
 	here     map[int64]*presence      // accounts whose contacts are told that we are here
 	seen     bool                     // somebody reads what comes: we are here
+	rotating chan struct{}            // holds a token while an account gets new keys
 	dropped  int
 	backlog  int
 	tidied   time.Time     // when old things were last forgotten
@@ -109,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Messenger, error) {
 		o: o, p: o.Profile, log: o.Log,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
 		busy: map[string]*errand{}, resting: map[string]*rest{}, blocked: map[int64]string{}, came: map[int64]time.Time{}, settling: map[int64]string{},
-		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{}, here: map[int64]*presence{},
+		ears: map[int64]func(){}, relays: map[parley.Address]*link{}, showing: map[int64]bool{}, frozen: map[int64]bool{}, asking: map[int64]*asking{}, here: map[int64]*presence{}, rotating: make(chan struct{}, 1),
 		work: workAll,
 	}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))

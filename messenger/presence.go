@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"parley"
@@ -40,7 +41,7 @@ type Word struct {
 // SetPresence switches an account's presence on or off. Off, the server is told to
 // forget what it knows.
 func (m *Messenger) SetPresence(ctx context.Context, kind, name string, on bool) (a Account, err error) {
-	var off []int64
+	var was *account
 	err = m.tx(ctx, "presence: set", func(t *tx) error {
 		row, err := t.findAccount(kind, name)
 		if err != nil {
@@ -50,7 +51,7 @@ func (m *Messenger) SetPresence(ctx context.Context, kind, name string, on bool)
 			return fmt.Errorf("%w: %s has no presence", ErrState, row.kind)
 		}
 		if row.presence && !on {
-			off = append(off, row.id)
+			was = &row
 			if err := t.exec("DELETE FROM presence WHERE line IN (SELECT id FROM lines WHERE account = ?)", row.id); err != nil {
 				return err
 			}
@@ -65,10 +66,21 @@ func (m *Messenger) SetPresence(ctx context.Context, kind, name string, on bool)
 	if err != nil {
 		return a, err
 	}
-	for _, id := range off {
-		m.hush(id, true)
+	if was != nil {
+		m.forgetPresence(*was)
 	}
 	return a, m.tellPresence(ctx)
+}
+
+// forgetPresence makes the server forget our last words, also when nobody listens here
+// right now. A server that cannot be reached has them until they expire.
+func (m *Messenger) forgetPresence(a account) {
+	m.mu.Lock()
+	if m.here[a.id] == nil {
+		m.stay(a)
+	}
+	m.mu.Unlock()
+	m.hush(a.id, true)
 }
 
 // A presence is the goroutine that stays at a server for one account.
@@ -122,20 +134,25 @@ func (m *Messenger) tellPresence(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range all {
-		p, ok := a.system.(Presenter)
-		if !ok || m.here[a.id] != nil || m.ctx.Err() != nil || m.closing {
-			continue
-		}
-		ctx, cancel := context.WithCancel(m.ctx)
-		h := &presence{forget: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
-		m.here[a.id] = h
-		m.wg.Go(func() {
-			defer close(h.ended)
-			defer cancel()
-			m.stayHere(ctx, a, p, h)
-		})
+		m.stay(a)
 	}
 	return nil
+}
+
+// stay starts to be here for an account. It is called with mu.
+func (m *Messenger) stay(a account) {
+	p, ok := a.system.(Presenter)
+	if !ok || m.here[a.id] != nil || m.ctx.Err() != nil || m.closing {
+		return
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	h := &presence{forget: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	m.here[a.id] = h
+	m.wg.Go(func() {
+		defer close(h.ended)
+		defer cancel()
+		m.stayHere(ctx, a, p, h)
+	})
 }
 
 // hush ends an account's presence. forget makes the server forget it; else it learns
@@ -167,9 +184,11 @@ func (m *Messenger) hushAll() {
 		all = append(all, id)
 	}
 	m.mu.Unlock()
+	var done sync.WaitGroup
 	for _, id := range all {
-		m.hush(id, false)
+		done.Go(func() { m.hush(id, false) })
 	}
+	done.Wait()
 }
 
 // stayHere tells and hears until ctx ends.

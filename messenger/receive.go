@@ -40,7 +40,10 @@ type arrival struct {
 	packet, bind   []byte
 	digest         [32]byte
 	tries          int
-	news           bool // keys or members of a shared line have changed by it
+	came           int64
+	doubt          bool   // no key that we know verifies it
+	who            string // at an account: whom it claims to be from
+	news           bool   // keys or members of a shared line have changed by it
 }
 
 // verdict is what becomes of an inbox row.
@@ -68,8 +71,8 @@ func (m *Messenger) processNext() (more bool, err error) {
 	err = m.tx(m.ctx, "process", func(t *tx) error {
 		more = false
 		var a arrival
-		err := t.row("SELECT id, line, path, packet, bind, tries FROM inbox WHERE state = 'new' ORDER BY id LIMIT 1")(
-			&a.id, &a.line, &a.path, &a.packet, &a.bind, &a.tries)
+		err := t.row("SELECT id, line, path, packet, bind, tries, came FROM inbox WHERE state = 'new' ORDER BY id LIMIT 1")(
+			&a.id, &a.line, &a.path, &a.packet, &a.bind, &a.tries, &a.came)
 		if isNone(err) {
 			return nil
 		}
@@ -107,7 +110,7 @@ func (m *Messenger) processNext() (more bool, err error) {
 func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	t.then(t.m.unload)
 	if v == kept {
-		err := t.exec("UPDATE inbox SET state = 'kept', packet = ?, why = ?, tries = tries + 1 WHERE id = ?", a.packet, why(cause), a.id)
+		err := t.exec("UPDATE inbox SET state = 'kept', packet = ?, why = ?, who = ?, doubt = ?, tries = tries + 1 WHERE id = ?", a.packet, why(cause), a.who, a.doubt, a.id)
 		if err != nil {
 			return err
 		}
@@ -115,6 +118,9 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 			if err := t.waits(l, cause); err != nil {
 				return err
 			}
+		}
+		if l.role == accountRole || l.account != 0 {
+			return t.boundWaiting(l)
 		}
 		return t.boundKept(l.id)
 	}
@@ -223,7 +229,17 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	bucket := t.bucket(c)
 	bucket.Savepoint()
 	posts := collect(c)
-	msg, cause := p.Open(t.ctx, c, packet)
+	var msg *parley.Message
+	var cause error
+	former := false
+	if l.account != 0 {
+		msg, former, cause, err = t.openFor(l, p, c, a)
+		if err != nil {
+			return 0, nil, err
+		}
+	} else {
+		msg, cause = p.Open(t.ctx, c, packet)
+	}
 	if t.ctx.Err() != nil {
 		return 0, nil, t.ctx.Err()
 	}
@@ -236,13 +252,16 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 		if cause == nil && err == nil {
 			cause, err = t.take(l, c, msg)
 		}
+		if cause == nil && err == nil && l.account != 0 {
+			err = t.remark(l, msg, former)
+		}
 	}
 	if err != nil {
 		return 0, nil, err
 	}
 	if cause != nil {
 		bucket.Rollback()
-		if l.account != 0 && errors.Is(cause, parley.ErrForged) {
+		if a.doubt {
 			if waits, err := t.doubted(l, a); waits || err != nil {
 				return kept, cause, err
 			}
@@ -302,6 +321,13 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 func (t *tx) takeOnce(l line, msg *parley.Message) (cause, err error) {
 	if len(msg.Once) == 0 {
 		return nil, nil
+	}
+	if l.account != 0 {
+		n, err := t.count("INSERT OR IGNORE INTO account_once (account, sender, once) VALUES (?, ?, ?)", l.account, l.peer, msg.Once)
+		if err == nil && n == 0 {
+			cause = parley.ErrSeen
+		}
+		return cause, err
 	}
 	n, err := t.count("INSERT OR IGNORE INTO once (line, sender, once) VALUES (?, ?, ?)", l.id, string(msg.From), msg.Once)
 	if err == nil && n == 0 {

@@ -215,14 +215,25 @@ CREATE TABLE accounts (
 ALTER TABLE lines ADD COLUMN account INTEGER REFERENCES accounts ON DELETE CASCADE; -- NULL: a mailbox of its own
 ALTER TABLE lines ADD COLUMN peer TEXT NOT NULL DEFAULT '';         -- the contact's user name there
 ALTER TABLE lines ADD COLUMN looked INTEGER NOT NULL DEFAULT 0;     -- when to look the keys up next
-ALTER TABLE lines ADD COLUMN checked INTEGER NOT NULL DEFAULT 0;    -- when the directory last answered about them
+ALTER TABLE lines ADD COLUMN checked INTEGER NOT NULL DEFAULT 0;    -- when the directory was last asked about them and answered
 ALTER TABLE lines ADD COLUMN trouble TEXT NOT NULL DEFAULT '';      -- why there are no keys yet
 ALTER TABLE lines ADD COLUMN stranger INTEGER NOT NULL DEFAULT 0;   -- wrote to us, and we did not add it
 CREATE TABLE strangers (
 	account INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
 	name    TEXT NOT NULL,                -- whose keys are to be looked up
+	next    INTEGER NOT NULL,             -- when
+	tries   INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (account, name)
 );
+CREATE TABLE account_once (
+	account INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+	sender  TEXT NOT NULL,
+	once    BLOB NOT NULL,                -- of a message that was shown; outlives its contact
+	PRIMARY KEY (account, sender, once)
+) WITHOUT ROWID;
+ALTER TABLE inbox ADD COLUMN who TEXT NOT NULL DEFAULT '';       -- at an account: whom it claims to be from
+ALTER TABLE inbox ADD COLUMN doubt INTEGER NOT NULL DEFAULT 0;   -- 1: no key that we know verifies it
+CREATE INDEX inbox_who ON inbox (line, who) WHERE who <> '';
 CREATE TABLE presence (
 	line  INTEGER PRIMARY KEY REFERENCES lines ON DELETE CASCADE,
 	kind  INTEGER NOT NULL,               -- what the contact last said of itself

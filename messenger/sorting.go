@@ -3,25 +3,25 @@ package messenger
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"parley"
 	"parley/messenger/profile"
 )
 
-// Bounds of what waits at an account for keys of users that we do not know.
+// Bounds of what waits at an account for keys of users that are no contacts, and at a
+// contact: packets that no known key verifies, and genuine ones that wait for the
+// user's decision about changed keys.
 const (
-	maxStrangers  = 64 // names that packets claim to be from
-	maxOfStranger = 32 // packets of one of them
+	maxStrangers = 256 // packets
+	maxDoubted   = 32
+	maxUndecided = 10_000
 )
 
-// errStranger says that a packet claims to be from somebody whose keys are not known
-// yet. It waits for them within bounds.
-var errStranger = errors.New("from somebody whose keys are not known yet")
-
 // sorted finds the line that a packet of an account's mailbox belongs to. Its claim
-// decides nothing but whose key is tried: the transport proves it. Packets of users
-// who are no contacts wait until their keys have been looked up; the first that
-// verifies makes them contacts, marked as strangers.
+// decides nothing but whose keys are tried: the transport proves it. Packets of users
+// who are no contacts wait until their keys have been looked up (stranger.go).
 func (t *tx) sorted(l line, a *arrival) (to line, v verdict, cause, err error) {
 	acc, err := t.accountOf(l)
 	if errors.Is(err, errNoTransport) {
@@ -42,36 +42,25 @@ func (t *tx) sorted(l line, a *arrival) (to line, v verdict, cause, err error) {
 	if err != nil {
 		return l, 0, nil, err
 	}
-	keys := acc.system.Keyring(state)
-	from, cause := sorter.Claimed(t.ctx, keys, a.packet)
+	from, cause := sorter.Claimed(t.ctx, acc.system.Keyring(state), a.packet)
 	if cause != nil {
 		v, cause, err := t.sortCause(l, cause)
 		return l, v, cause, err
 	}
-	user := string(from)
-	if to, err = t.peerLine(acc.id, user); err == nil {
+	a.who = string(from)
+	if to, err = t.peerLine(acc.id, a.who); err == nil {
 		return to, taken, nil, nil
 	}
 	if !isNone(err) {
 		return l, 0, nil, err
 	}
-	if acc.system.Keys(state, user).Pinned == nil {
-		return t.stranger(l, acc, state, a, user)
+	if _, ask := acc.system.Question(state, a.who); !ask {
+		return l, kept, fmt.Errorf("it claims to be from %s, and there is no directory to ask: parley contact add-%s", a.who, acc.kind), nil
 	}
-	// The keys have come. Only what they prove makes a contact.
-	c := &parley.Conversation{
-		STP: l.stp, Self: parley.Name(acc.name), Peers: []parley.Name{from}, Keys: keys, State: state, Now: t.now(), Bare: true,
+	if err := t.askAbout(acc, a.who); err != nil {
+		return l, 0, nil, err
 	}
-	b := t.bucket(c)
-	b.Savepoint()
-	_, cause = p.Open(t.ctx, c, a.packet)
-	b.Rollback()
-	if cause != nil {
-		v, cause, err := t.sortCause(l, cause)
-		return l, v, cause, err
-	}
-	to, err = t.strangerMet(acc, user)
-	return to, taken, nil, err
+	return l, kept, errors.New("the keys of " + a.who + " are being looked up"), nil
 }
 
 // accountOf returns the account of its own line.
@@ -83,54 +72,116 @@ func (t *tx) accountOf(l line) (account, error) {
 	return t.account(id)
 }
 
-// stranger lets a packet wait for the keys of whom it claims to be from.
-func (t *tx) stranger(l line, acc account, state parley.Bucket, a *arrival, user string) (line, verdict, error, error) {
-	if _, ask := acc.system.Question(state, user); !ask {
-		return l, kept, fmt.Errorf("%w: %s; there is no directory to ask: parley contact add-%s --keys", errStranger, user, acc.kind), nil
-	}
-	var names, of int
-	var waits bool
-	err := t.row(`SELECT (SELECT count(*) FROM strangers WHERE account = ?1), (SELECT count(*) FROM inbox WHERE line = ?3 AND state = 'kept' AND why LIKE ?4),
-		EXISTS (SELECT 1 FROM strangers WHERE account = ?1 AND name = ?2)`, acc.id, user, l.id, strangerWhy(user))(&names, &of, &waits)
-	if err != nil {
-		return l, 0, nil, err
-	}
-	if of >= maxOfStranger || !waits && names >= maxStrangers {
-		return l, dropped, fmt.Errorf("%w: too many packets of strangers wait", parley.ErrDenied), nil
-	}
-	if !waits {
-		if err := t.exec("INSERT INTO strangers (account, name) VALUES (?, ?)", acc.id, user); err != nil {
-			return l, 0, nil, err
-		}
-		t.poke(workJobs)
-	}
-	return l, kept, errors.New(strangerWhy(user)), nil
-}
-
-func strangerWhy(user string) string { return "the keys of " + user + " are being looked up" }
-
-// strangerMet makes a contact of somebody who has written, and proven to be who the
-// directory says.
-func (t *tx) strangerMet(acc account, user string) (line, error) {
-	name, err := t.uniqueName(user, 0)
-	if err != nil {
-		return line{}, err
-	}
-	l, err := t.newPeer(acc, user, name)
-	if err != nil {
-		return l, err
-	}
-	if err := t.exec("UPDATE lines SET stranger = 1 WHERE id = ?", l.id); err != nil {
-		return l, err
-	}
-	if err := t.learned(acc, l, News{First: true}); err != nil {
-		return l, err
-	}
-	return l, t.notice(l.contact, fmt.Sprintf("You did not add %s: the directory vouches for the key, and nobody else. Compare safety numbers before you write anything that matters.", user))
-}
-
 // reroute gives a packet to the line that it belongs to.
 func (t *tx) reroute(a *arrival, to line) error {
 	a.line = to.id
 	return t.exec("UPDATE inbox SET line = ? WHERE id = ?", to.id, a.id)
+}
+
+// openFor opens a packet of a contact's with each pair of keys that may be the
+// contact's. While the directory offers other keys than the pinned ones nothing is
+// shown, but what verifies under either is genuine and waits; what verifies under none
+// is doubtful (a.doubt). former says that keys of before have verified it.
+func (t *tx) openFor(l line, p parley.SecureTransport, c *parley.Conversation, a *arrival) (msg *parley.Message, former bool, cause, err error) {
+	acc, state, err := t.accountState(l.account)
+	if err != nil {
+		return nil, false, nil, err
+	}
+	rings := acc.system.Rings(state, l.peer, instant(a.came))
+	undecided := acc.system.Keys(state, l.peer).Offered != nil
+	keys := c.Keys
+	defer func() { c.Keys = keys }()
+	cause = fmt.Errorf("the keys of %s are not known yet: %w", l.peer, parley.ErrNoKey)
+	for _, r := range rings {
+		c.Keys = r.Keys
+		m, err := p.Open(t.ctx, c, a.packet)
+		if err == nil && (undecided || !r.Trusted) {
+			return nil, false, fmt.Errorf("the keys of %s have changed; compare them: %w", l.peer, parley.ErrUntrusted), nil
+		}
+		if err == nil {
+			return m, r.Former, nil, nil
+		}
+		if cause = err; !errors.Is(err, parley.ErrForged) {
+			break
+		}
+	}
+	a.doubt = len(rings) > 0 && errors.Is(cause, parley.ErrForged)
+	return nil, false, cause, nil
+}
+
+// doubted says whether a doubtful packet is to wait: until the directory was asked
+// after it came, since the keys may have changed. If they have not, it is dropped then.
+func (t *tx) doubted(l line, a *arrival) (waits bool, err error) {
+	acc, state, err := t.accountState(l.account)
+	if err != nil {
+		return false, err
+	}
+	if _, ask := acc.system.Question(state, l.peer); !ask {
+		// There is nobody to ask but the user.
+		return true, t.noticeOnce(l, "unverified on "+t.now().UTC().Format(time.DateOnly), fmt.Sprintf(
+			"Something that claims to be from %s does not verify with the keys that you gave. If %[1]s has new ones, give them: parley contact add-%s %[1]s with the files. It waits until then.", l.peer, acc.kind))
+	}
+	var checked int64
+	if err := t.row("SELECT checked FROM lines WHERE id = ?", l.id)(&checked); err != nil || a.came < checked {
+		return false, err
+	}
+	t.poke(workJobs)
+	// Not all the time, however many packets somebody makes up.
+	return true, t.exec("UPDATE lines SET looked = min(looked, checked + ?) WHERE id = ?", lookDoubt.Milliseconds(), l.id)
+}
+
+// boundWaiting keeps within bounds what waits at an account or at one of its contacts.
+// Of strangers' packets one of the name with the most goes first, of doubtful ones the
+// oldest; genuine ones are not lost without a word.
+func (t *tx) boundWaiting(l line) error {
+	drop := func(q string, args ...any) (int64, error) {
+		n, err := t.count("DELETE FROM inbox WHERE id IN ("+q+")", args...)
+		for range n {
+			t.then(t.m.countDropped)
+		}
+		return n, err
+	}
+	if l.role == accountRole {
+		_, err := drop(`SELECT min(id) FROM inbox WHERE line = ?1 AND state = 'kept' GROUP BY who HAVING (SELECT count(*) FROM inbox WHERE line = ?1 AND state = 'kept') > ?2
+			ORDER BY count(*) DESC, min(id) LIMIT 1`, l.id, maxStrangers)
+		return err
+	}
+	if _, err := drop("SELECT id FROM inbox WHERE line = ? AND state = 'kept' AND doubt = 1 ORDER BY id DESC LIMIT -1 OFFSET ?", l.id, maxDoubted); err != nil {
+		return err
+	}
+	n, err := drop("SELECT id FROM inbox WHERE line = ? AND state = 'kept' AND doubt = 0 ORDER BY id DESC LIMIT -1 OFFSET ?", l.id, maxUndecided)
+	if err == nil && n > 0 {
+		err = t.noticeOnce(l, "undecided on "+t.now().UTC().Format(time.DateOnly), fmt.Sprintf("More than %d messages wait for your decision about the keys of this contact. The oldest are lost.", maxUndecided))
+	}
+	return err
+}
+
+// A time of a sender's that is further from ours than this is shown as odd.
+const (
+	oddAhead = 5 * time.Minute
+	oddBack  = 24 * time.Hour
+)
+
+// remark says beside a message what its line cannot show: a time that is not about
+// now, or keys that the contact does not use any more.
+func (t *tx) remark(l line, msg *parley.Message, former bool) error {
+	if msg.AMP == parley.Presence {
+		return nil
+	}
+	var words []string
+	switch d := msg.Sent.Sub(t.now()); {
+	case msg.Sent.Year() < 1970 || msg.Sent.Year() > 9999 || msg.Sent.UnixMilli() == 0:
+		words = append(words, "says that it was sent at an impossible time")
+	case d > oddAhead || d < -oddBack:
+		words = append(words, "was sent "+msg.Sent.UTC().Format("2006-01-02 15:04:05 UTC")+", by the clock of its sender")
+	}
+	if former {
+		words = append(words, "is signed with the key that this contact had before")
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	id := msg.ID
+	id[0] ^= 0xff // the notice's own
+	return t.noticeAs(l.contact, authorSelf, id[:], "The message before "+strings.Join(words, ", and ")+".")
 }

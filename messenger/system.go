@@ -2,6 +2,7 @@ package messenger
 
 import (
 	"context"
+	"time"
 
 	"parley"
 )
@@ -37,8 +38,15 @@ type System interface {
 	Learn(state parley.Bucket, user string, answer []byte) (News, error)
 	// Pin pins keys that the user got by another way: nobody is asked about them.
 	Pin(state parley.Bucket, user string, keys []byte) error
-	// Accept puts the keys that were offered last in the place of the pinned ones.
-	Accept(state parley.Bucket, user string) error
+	// Accept puts the keys that were offered last in the place of the pinned ones, which
+	// stay good for packets that came before; Refuse keeps the pinned ones, and takes
+	// that offer for nothing from then on.
+	Accept(state parley.Bucket, user string, now time.Time) error
+	Refuse(state parley.Bucket, user string) error
+	// Rings returns the keys that a packet of a user may be opened with that came at
+	// some time: the pinned ones, the offered ones, and former ones that were pinned
+	// then.
+	Rings(state parley.Bucket, user string, came time.Time) []Ring
 	// Forget forgets a user's keys.
 	Forget(state parley.Bucket, user string)
 	// Keys tells what is pinned and offered for a user.
@@ -50,7 +58,12 @@ type System interface {
 	// NextKeys keeps new keys of ours beside those in use, unless others are there
 	// already. Rotate has the directory take them, outside of any commit, and Rotated
 	// puts them in use; answer is nil where no directory was asked.
+	// Between NextKeys and Rotated nothing is sealed: it is not known which keys others
+	// hold to be ours.
 	NextKeys(state parley.Bucket, setup []byte) error
+	// Unchanged takes the next keys back, since the directory is known not to have them;
+	// what was sealed to them, against all odds, must still open.
+	Unchanged(state parley.Bucket)
 	Rotate(ctx context.Context, question []byte) (answer []byte, err error)
 	Rotated(state parley.Bucket, answer []byte) error
 }
@@ -61,6 +74,14 @@ type SystemAccount struct {
 	Fingerprint []string
 	PublicKeys  []string // to hand over where there is no directory
 	Registered  bool     // the directory has taken our keys once
+	Rotating    bool     // new keys are on their way to the directory
+}
+
+// A Ring is one pair of keys of a user.
+type Ring struct {
+	Keys    parley.Keyring
+	Trusted bool // pinned, or former
+	Former  bool
 }
 
 // News is what an answer of a directory has changed.
@@ -68,8 +89,11 @@ type News struct {
 	First   bool // the first keys of that user, which are pinned now
 	Changed bool // other keys than the pinned ones: they are offered, and nothing more
 	Again   bool // they were offered before
-	Vouched bool // the old key has signed the new ones
-	Note    string
+	Refused bool // they were refused before
+	// Withdrawn: other keys were offered, and now the pinned ones are again.
+	Withdrawn bool
+	Vouched   bool // the old key has signed the new ones
+	Note      string
 }
 
 // PeerKeys is what is known of a user's keys.
@@ -87,7 +111,8 @@ type Account struct {
 	Server      string   `json:"server"`
 	Directory   string   `json:"directory,omitempty"`
 	Registered  bool     `json:"registered"`
-	State       string   `json:"state"` // "connecting" until its mailbox is made, "connected"
+	Rotating    bool     `json:"rotating,omitempty"` // new keys are on their way to the directory
+	State       string   `json:"state"`              // "connecting" until its mailbox is made, "connected"
 	Fingerprint []string `json:"fingerprint"`
 	PublicKeys  []string `json:"public_keys,omitempty"`
 	Presence    bool     `json:"presence"` // contacts are told when we are here

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -154,33 +155,36 @@ func (m *Messenger) SafetyNumber(ctx context.Context, name string) (n SafetyNumb
 		if m.o.Words != nil {
 			n = m.o.Words(k.number)
 		}
-		n.Verified = k.verified && k.genuine
+		n.Verified, n.ID = k.verified && k.genuine, numberID(k.number)
 		return t.row("SELECT name FROM contacts WHERE id = ?", l.contact)(&n.Contact)
 	})
 	return n, err
 }
 
-// SetVerified notes that the numbers were compared and are the same, or that they
-// were not.
-func (m *Messenger) SetVerified(ctx context.Context, name string, verified bool) error {
+// numberID stands for a safety number.
+func numberID(number []byte) string {
+	sum := sha256.Sum256(append([]byte("parley compared 1\n"), number...))
+	return hex.EncodeToString(sum[:16])
+}
+
+// SetVerified notes that a number was compared and is the same, or that it is not.
+// Keys can change while people read a number to each other, so that only the one that
+// they compared counts.
+func (m *Messenger) SetVerified(ctx context.Context, n SafetyNumber, verified bool) error {
 	return m.tx(ctx, "verified", func(t *tx) error {
-		l, k, err := t.trusted(name)
+		l, k, err := t.trusted(n.Contact)
 		if err != nil {
 			return err
 		}
+		if verified && n.ID != numberID(k.number) {
+			return ErrCompareAgain
+		}
 		t.contactChanged(l.contact)
-		if verified && l.account != 0 {
-			if err := t.acceptKeys(l); err != nil {
-				return err
-			}
+		if l.account != 0 {
+			return t.decideKeys(l, k, verified)
 		}
 		if verified {
 			if err := t.closeRetired(l.device); err != nil {
-				return err
-			}
-		}
-		if !verified && l.account != 0 { // what is offered stays an offer
-			if k.number, err = t.peerNumber(l); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,9 @@ import (
 type users struct {
 	mu    sync.Mutex
 	down  bool
-	pause time.Duration
+	pause time.Duration // before the directory thinks
+	late  time.Duration // and after that
+	lies  map[string]bool
 	keys  map[string][2]*rsa.PublicKey
 	asked map[string]int
 	told  map[string][]byte // the last word of presence, by RECIPIENT/SENDER
@@ -31,7 +33,7 @@ type users struct {
 }
 
 func newUsers() *users {
-	return &users{keys: map[string][2]*rsa.PublicKey{}, asked: map[string]int{}, told: map[string][]byte{}, hears: map[string]func([]byte){}}
+	return &users{lies: map[string]bool{}, keys: map[string][2]*rsa.PublicKey{}, asked: map[string]int{}, told: map[string][]byte{}, hears: map[string]func([]byte){}}
 }
 
 // userKeys are made once: they take their time.
@@ -138,15 +140,28 @@ func (u *users) Question(b parley.Bucket, user string) ([]byte, bool) {
 
 func (u *users) Lookup(ctx context.Context, _ []byte, user string) ([]byte, error) {
 	u.mu.Lock()
-	pause := u.pause
+	pause, late := u.pause, u.late
 	u.mu.Unlock()
-	if pause > 0 {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
+	if err := wait(ctx, pause); err != nil {
+		return nil, err
 	}
+	answer, err := u.think(user)
+	if late := wait(ctx, late); late != nil {
+		return nil, late
+	}
+	return answer, err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (u *users) think(user string) ([]byte, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.asked[user]++
@@ -154,6 +169,8 @@ func (u *users) Lookup(ctx context.Context, _ []byte, user string) ([]byte, erro
 	switch {
 	case u.down:
 		return nil, parley.ErrOffline
+	case u.lies[user]:
+		return []byte("lies"), nil
 	case !ok:
 		return nil, ErrNoUser
 	}
@@ -168,10 +185,13 @@ func (u *users) Learn(b parley.Bucket, user string, answer []byte) (n News, err 
 	case pin == nil:
 		b.Put("pin/"+user, answer)
 		n.First = true
+	case string(pin) != string(answer) && string(b.Get("refused/"+user)) == string(answer):
+		n.Refused = true
 	case string(pin) != string(answer):
 		n.Changed, n.Again = true, string(b.Get("offer/"+user)) == string(answer)
 		b.Put("offer/"+user, answer)
 	default:
+		n.Withdrawn = b.Get("offer/"+user) != nil
 		b.Delete("offer/" + user)
 	}
 	return n, nil
@@ -183,14 +203,46 @@ func (u *users) Pin(b parley.Bucket, user string, keys []byte) error {
 	return nil
 }
 
-func (u *users) Accept(b parley.Bucket, user string) error {
+func (u *users) Accept(b parley.Bucket, user string, now time.Time) error {
+	b.Put("former/"+user, b.Get("pin/"+user))
+	b.Put("until/"+user, []byte(now.Format(time.RFC3339Nano)))
 	b.Put("pin/"+user, b.Get("offer/"+user))
 	b.Delete("offer/" + user)
 	return nil
 }
 
+func (u *users) Refuse(b parley.Bucket, user string) error {
+	b.Put("refused/"+user, b.Get("offer/"+user))
+	b.Delete("offer/" + user)
+	return nil
+}
+
+func (u *users) Rings(b parley.Bucket, user string, came time.Time) (all []Ring) {
+	for _, prefix := range []string{"pin/", "offer/", "former/"} {
+		k := b.Get(prefix + user)
+		if k == nil {
+			continue
+		}
+		if until, _ := time.Parse(time.RFC3339Nano, string(b.Get("until/"+user))); prefix == "former/" && !came.Before(until) {
+			continue
+		}
+		all = append(all, Ring{Keys: fixedRing{userRing{b}, readPair(k)}, Trusted: prefix != "offer/", Former: prefix == "former/"})
+	}
+	return all
+}
+
+// fixedRing has one pair of a peer's keys.
+type fixedRing struct {
+	userRing
+	pair [2]*rsa.PublicKey
+}
+
+func (r fixedRing) Public(_ context.Context, kind parley.KeyKind, _ parley.Name) (crypto.PublicKey, error) {
+	return r.pair[map[bool]int{true: 1}[kind == nes.KindSign]], nil
+}
+
 func (u *users) Forget(b parley.Bucket, user string) {
-	for _, p := range []string{"pin/", "offer/", "hand/"} {
+	for _, p := range []string{"pin/", "offer/", "hand/", "former/", "until/", "refused/"} {
 		b.Delete(p + user)
 	}
 }
@@ -211,6 +263,7 @@ func (u *users) Keys(b parley.Bucket, user string) (p PeerKeys) {
 func (u *users) Register(context.Context, []byte, string) ([]byte, error) { return nil, ErrDirectory }
 func (u *users) Registered(parley.Bucket, []byte) error                   { return nil }
 func (u *users) NextKeys(parley.Bucket, []byte) error                     { return nil }
+func (u *users) Unchanged(parley.Bucket)                                  {}
 func (u *users) Rotate(context.Context, []byte) ([]byte, error)           { return nil, ErrDirectory }
 func (u *users) Rotated(parley.Bucket, []byte) error                      { return nil }
 

@@ -314,3 +314,12 @@ func (p *person) state() string {
 	}
 	return s
 }
+
+// verify says of the present number that it was compared.
+func (p *person) verify(name string, same bool) error {
+	n, err := p.m.SafetyNumber(context.Background(), name)
+	if err != nil {
+		return err
+	}
+	return p.m.SetVerified(context.Background(), n, same)
+}

@@ -180,8 +180,8 @@ func (d *demo) compare(ctx context.Context) error {
 	if a.Digits == "" || a.Digits != b.Digits || !slices.Equal(a.Words, b.Words) {
 		return fmt.Errorf("%w: Alice sees %s, Bob sees %s", errMismatch, a.Digits, b.Digits)
 	}
-	for p, other := range map[*person]string{d.alice: "Bob", d.bob: "Alice"} {
-		if err := p.api.SetVerified(ctx, other, true); err != nil {
+	for p, n := range map[*person]messenger.SafetyNumber{d.alice: a, d.bob: b} {
+		if err := p.api.SetVerified(ctx, n, true); err != nil {
 			return err
 		}
 	}

@@ -101,7 +101,7 @@ func exitCode(err error) int {
 	}{
 		{exitInterrupted, []error{errInterrupted}},
 		{exitUsage, []error{errUsage, messenger.ErrTooLong}},
-		{exitMismatch, []error{errMismatch, errKeyChanged}},
+		{exitMismatch, []error{errMismatch, errKeyChanged, messenger.ErrCompareAgain}},
 		{exitQueued, []error{errQueued}},
 		{exitFailed, []error{errFailed}},
 		{exitPassphrase, append(passphraseErrors, errNoPassphrase)},

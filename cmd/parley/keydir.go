@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -30,8 +31,8 @@ type keydirFlags struct {
 }
 
 // open makes the client, and tells the key when nobody has vouched for it.
-func (f *keydirFlags) open(ctx context.Context, a *app) (*client.Client, error) {
-	o := client.Options{URL: f.Provider, Timeout: f.Timeout, Unbound: true}
+func (f *keydirFlags) open(ctx context.Context, a *app, progress func(verified, size int64)) (*client.Client, error) {
+	o := client.Options{URL: f.Provider, Timeout: f.Timeout, Unbound: true, Progress: progress}
 	if f.Key != "" {
 		b, err := os.ReadFile(f.Key)
 		if err != nil {
@@ -62,7 +63,7 @@ func keydirError(err error) error {
 		kinds []error
 	}{
 		{exitMismatch, []error{keydir.ErrLog, keydir.ErrForged, keydir.ErrOtherUser, client.ErrUnbound}},
-		{exitUsage, []error{keydir.ErrUsername}},
+		{exitUsage, []error{keydir.ErrUsername, client.ErrTwice}},
 		{exitNotFound, []error{client.ErrNoUser, client.ErrNoLog}},
 		{exitRelay, []error{client.ErrUnreachable}},
 	} {
@@ -90,12 +91,14 @@ func (c *keydirAuditCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	dir, err := c.open(ctx, a)
+	tell, done := auditProgress(a.err, a.json)
+	dir, err := c.open(ctx, a, tell)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	r, err := dir.Audit(ctx, known, subjects)
+	done()
 	if err != nil && !errors.Is(err, keydir.ErrLog) {
 		return keydirError(err)
 	}
@@ -103,6 +106,33 @@ func (c *keydirAuditCmd) Run(ctx context.Context, a *app) error {
 		return printErr
 	}
 	return keydirError(err)
+}
+
+// longLog is from how many entries on an audit tells how far it is.
+const longLog = 10 * keydir.PageEntries
+
+// auditProgress tells at a terminal how far the audit of a long log is, in one line,
+// which done ends.
+func auditProgress(w io.Writer, json bool) (tell func(verified, size int64), done func()) {
+	if f, ok := w.(*os.File); !ok || json || !term.IsTerminal(f) {
+		return nil, func() {}
+	}
+	return progressLine(w)
+}
+
+func progressLine(w io.Writer) (tell func(verified, size int64), done func()) {
+	begun := false
+	tell = func(verified, size int64) {
+		if size >= longLog {
+			begun = true
+			fmt.Fprintf(w, "\r%d of %d entries verified", verified, size)
+		}
+	}
+	return tell, func() {
+		if begun {
+			fmt.Fprintln(w)
+		}
+	}
 }
 
 // parseHead reads SIZE:HASH; nothing is the head that knows nothing.
@@ -133,6 +163,9 @@ func parseSubjects(users []string) (all []client.Subject, err error) {
 			s.Want = &f
 		}
 		all = append(all, s)
+	}
+	if all, err = client.MergeSubjects(all); err != nil {
+		return nil, usage("%w", err)
 	}
 	return all, nil
 }
@@ -187,13 +220,15 @@ type shownKeys struct {
 }
 
 func (c *keydirShowCmd) Run(ctx context.Context, a *app) error {
-	dir, err := c.open(ctx, a)
+	dir, err := c.open(ctx, a, nil)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	ans, k, err := dir.Lookup(ctx, c.User)
-	if err != nil {
+	ans, k, _, err := dir.LookupFollowed(ctx, keydir.Head{}, c.User)
+	if errors.Is(err, client.ErrFar) {
+		a.note("Entry %d: %v", ans.LogSeq, err)
+	} else if err != nil {
 		return keydirError(err)
 	}
 	v := shownKeys{
@@ -202,9 +237,6 @@ func (c *keydirShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	if ans.Bound() {
 		v.Expires = time.UnixMilli(ans.Expires).UTC()
-		if _, err := dir.FollowAnswer(ctx, keydir.Head{}, ans, k); err != nil && !errors.Is(err, client.ErrNoLog) {
-			return keydirError(err)
-		}
 	}
 	return a.result(v, func() string {
 		s := fmt.Sprintf("%s\n  fingerprint %s\n  message key %s (%d bits)\n  signing key %s (%d bits)\n", c.User, client.Fingerprint(k),

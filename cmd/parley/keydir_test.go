@@ -72,24 +72,31 @@ func (d *keyDirectory) add(user string) keydir.Keys {
 	if err := c.Register(ctx, user, user+"@example.test", p); err != nil {
 		d.t.Fatal(err)
 	}
-	resp, err := http.Post(d.mailed(ctx, user), "", nil)
+	d.press(d.mailed(ctx, user, 1)[0])
+	return keydir.Keys{Message: &m.PublicKey, Sign: &s.PublicKey}
+}
+
+// press does what the button behind a mailed link does.
+func (d *keyDirectory) press(link string) {
+	d.t.Helper()
+	resp, err := http.Post(link, "", nil)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		d.t.Fatalf("%v, %v", resp, err)
 	}
 	resp.Body.Close()
-	return keydir.Keys{Message: &m.PublicKey, Sign: &s.PublicKey}
 }
 
-// mailed waits for the mail to a user and returns its first link.
-func (d *keyDirectory) mailed(ctx context.Context, user string) string {
+// mailed waits for the nth mail to a user and returns its links: to activate, and to
+// delete.
+func (d *keyDirectory) mailed(ctx context.Context, user string, n int) []string {
 	d.t.Helper()
 	link, again := regexp.MustCompile(regexp.QuoteMeta(d.url)+"/users/"+user+"/[A-Za-z0-9_=-]+"), time.NewTicker(20*time.Millisecond)
 	defer again.Stop()
 	for {
 		files, _ := filepath.Glob(filepath.Join(d.dir, "keydir", "mail", user+"-*.eml"))
-		for _, f := range files {
-			if b, err := os.ReadFile(f); err == nil && link.Match(b) {
-				return string(link.Find(b))
+		if len(files) >= n {
+			if b, err := os.ReadFile(files[n-1]); err == nil && link.Match(b) {
+				return link.FindAllString(string(b), -1)
 			}
 		}
 		select {
@@ -135,6 +142,10 @@ func TestKeydir(t *testing.T) {
 		t.Fatalf("%s", out)
 	}
 	run(exitMismatch, "keydir", "audit", "bob="+client.Fingerprint(alice).Hex())
+	if out, _ := run(0, "keydir", "audit", "bob", "bob"); strings.Count(out, "published") != 1 {
+		t.Errorf("%s", out)
+	}
+	run(exitUsage, "keydir", "audit", "bob="+client.Fingerprint(bob).Hex(), "bob="+client.Fingerprint(alice).Hex())
 	d.add("carol")
 	out, _ = run(0, "--json", "keydir", "audit", "--expect", head[1])
 	var r client.Report

@@ -48,12 +48,12 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if answer != "" {
-		n.Verified = answer == "same"
 		if _, err := repeat(ctx, a, func(api messenger.API) (nothing, error) {
-			return only(api.SetVerified(ctx, n.Contact, n.Verified))
+			return only(api.SetVerified(ctx, n, answer == "same"))
 		}); err != nil {
 			return err
 		}
+		n.Verified = answer == "same"
 	}
 	who := term.Line(n.Contact)
 	if a.json {

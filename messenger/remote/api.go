@@ -84,8 +84,8 @@ func (c *Client) SafetyNumber(ctx context.Context, name string) (v messenger.Saf
 	return v, err
 }
 
-func (c *Client) SetVerified(ctx context.Context, name string, verified bool) error {
-	return c.call(ctx, "verified", verifiedOf{name, verified}, nil)
+func (c *Client) SetVerified(ctx context.Context, n messenger.SafetyNumber, verified bool) error {
+	return c.call(ctx, "verified", verifiedOf{n, verified}, nil)
 }
 
 func (c *Client) People(ctx context.Context, name string) ([]messenger.Person, error) {

@@ -114,7 +114,7 @@ func TestAPIAnswers(t *testing.T) {
 			t.Errorf("accept: %+v, want %+v", c, f.contacts[0])
 		}
 		for _, err := range []error{
-			api.SetVerified(ctx, "bob", true), api.SetReceipts(ctx, "bob", "read"), api.Rename(ctx, "bob", "rob"),
+			api.SetVerified(ctx, messenger.SafetyNumber{Contact: "bob", ID: "0a0b"}, true), api.SetReceipts(ctx, "bob", "read"), api.Rename(ctx, "bob", "rob"),
 		} {
 			if err != nil {
 				t.Error(err)
@@ -195,7 +195,7 @@ var errFar = errors.New("far away")
 
 func TestAPIErrors(t *testing.T) {
 	all := []error{
-		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay, messenger.ErrNoAccount, messenger.ErrNoUser, messenger.ErrDirectory,
+		messenger.ErrNoContact, messenger.ErrNoMessage, messenger.ErrTaken, messenger.ErrInvitation, messenger.ErrNoRelay, messenger.ErrNoAccount, messenger.ErrNoUser, messenger.ErrDirectory, messenger.ErrCompareAgain,
 		messenger.ErrState, messenger.ErrTooLong, context.Canceled, context.DeadlineExceeded, errFar,
 	}
 	both(t, func(t *testing.T, f *fake, api messenger.API) {

@@ -44,6 +44,7 @@ var sentinels = []struct {
 	{"no-relay", messenger.ErrNoRelay},
 	{"state", messenger.ErrState},
 	{"too-long", messenger.ErrTooLong},
+	{"compare-again", messenger.ErrCompareAgain},
 	{"no-account", messenger.ErrNoAccount},
 	{"no-user", messenger.ErrNoUser},
 	{"directory", messenger.ErrDirectory},

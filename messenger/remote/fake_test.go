@@ -275,8 +275,11 @@ func (f *fake) SetReceipts(_ context.Context, name, level string) error {
 	return f.edit(name, func(c *messenger.Contact) { c.Receipts = level })
 }
 
-func (f *fake) SetVerified(_ context.Context, name string, v bool) error {
-	return f.edit(name, func(c *messenger.Contact) { c.Verified = v })
+func (f *fake) SetVerified(_ context.Context, n messenger.SafetyNumber, v bool) error {
+	if v && n.ID != "0a0b" {
+		return messenger.ErrCompareAgain
+	}
+	return f.edit(n.Contact, func(c *messenger.Contact) { c.Verified = v })
 }
 
 func (f *fake) Remove(_ context.Context, name string) error {
@@ -297,7 +300,7 @@ func (f *fake) SafetyNumber(ctx context.Context, name string) (messenger.SafetyN
 	if err != nil {
 		return messenger.SafetyNumber{}, err
 	}
-	return messenger.SafetyNumber{Contact: name, Words: []string{"one", "two"}, Digits: "12345", QR: "PARLEY-SAFETY", Verified: c.Verified}, nil
+	return messenger.SafetyNumber{Contact: name, Words: []string{"one", "two"}, Digits: "12345", ID: "0a0b", QR: "PARLEY-SAFETY", Verified: c.Verified}, nil
 }
 
 func (f *fake) Send(_ context.Context, contact, text string) (messenger.Message, error) {

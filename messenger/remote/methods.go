@@ -28,8 +28,8 @@ type (
 		Level   string `json:"level"`
 	}
 	verifiedOf struct {
-		Contact  string `json:"contact"`
-		Verified bool   `json:"verified"`
+		Number   messenger.SafetyNumber `json:"number"`
+		Verified bool                   `json:"verified"`
 	}
 	personOf struct {
 		Contact string `json:"contact"`
@@ -186,7 +186,7 @@ var methods = map[string]method{
 		return a.SafetyNumber(ctx, p.Contact)
 	}),
 	"verified": call(func(ctx context.Context, a messenger.API, p verifiedOf) (nothing, error) {
-		return done(a.SetVerified(ctx, p.Contact, p.Verified))
+		return done(a.SetVerified(ctx, p.Number, p.Verified))
 	}),
 	"send": call(func(ctx context.Context, a messenger.API, p sendOf) (messenger.Message, error) {
 		return a.Send(ctx, p.Contact, p.Text)
