@@ -299,7 +299,7 @@ func (m *Messenger) presenceWords(ctx context.Context, acc int64, kind content.P
 func (m *Messenger) hearPresence(ctx context.Context, acc int64, packet []byte) {
 	err := m.tx(ctx, "presence: hear", func(t *tx) error {
 		a, err := t.account(acc)
-		if err != nil {
+		if err != nil || !a.presence {
 			return err
 		}
 		state, err := t.Bucket(a.line)
