@@ -33,10 +33,11 @@ type Proof struct {
 }
 
 // RegistrationStatement is what both private keys sign at a registration: text that
-// is no NES message and fits no other directory, user or time.
-func RegistrationStatement(provider *rsa.PublicKey, user string, k Keys, at int64) []byte {
-	return fmt.Appendf(nil, "parley keydir registration 1\ndirectory %s\nuser %s\nmessage key %s\nsigning key %s\ntime %d\n",
-		rsakey.Of(provider).Hex(), user, rsakey.Of(k.Message).Hex(), rsakey.Of(k.Sign).Hex(), at)
+// is no NES message and fits no other directory, user, mailbox or time. email is "" in
+// a rotation.
+func RegistrationStatement(provider *rsa.PublicKey, user, email string, k Keys, at int64) []byte {
+	return fmt.Appendf(nil, "parley keydir registration 1\ndirectory %s\nuser %s\nemail %s\nmessage key %s\nsigning key %s\ntime %d\n",
+		rsakey.Of(provider).Hex(), user, email, rsakey.Of(k.Message).Hex(), rsakey.Of(k.Sign).Hex(), at)
 }
 
 // RotationStatement is what the old signing key signs so that new keys take the
@@ -48,9 +49,9 @@ func RotationStatement(user string, version int64, k Keys) []byte {
 }
 
 // Prove makes a proof of possession.
-func Prove(provider *rsa.PublicKey, user string, k Keys, message, sign crypto.Signer, now time.Time) (*Proof, error) {
+func Prove(provider *rsa.PublicKey, user, email string, k Keys, message, sign crypto.Signer, now time.Time) (*Proof, error) {
 	at := now.UnixMilli()
-	st := RegistrationStatement(provider, user, k, at)
+	st := RegistrationStatement(provider, user, email, k, at)
 	m, err := rsakey.Sign(message, st)
 	if err != nil {
 		return nil, err
@@ -63,11 +64,11 @@ func Prove(provider *rsa.PublicKey, user string, k Keys, message, sign crypto.Si
 }
 
 // Verify verifies a proof. The error is [ErrProof] with the reason.
-func (p *Proof) Verify(provider *rsa.PublicKey, user string, k Keys, now time.Time) error {
+func (p *Proof) Verify(provider *rsa.PublicKey, user, email string, k Keys, now time.Time) error {
 	if d := now.Sub(time.UnixMilli(p.Time)); d > ProofAge || d < -Skew {
 		return fmt.Errorf("%w: it is of another time (the clocks may differ)", ErrProof)
 	}
-	st := RegistrationStatement(provider, user, k, p.Time)
+	st := RegistrationStatement(provider, user, email, k, p.Time)
 	for _, s := range []struct {
 		name, text string
 		key        *rsa.PublicKey
@@ -128,7 +129,7 @@ func ParseRotation(body []byte, provider *rsa.PublicKey, user string, now time.T
 	if r.Proof == nil {
 		return Rotation{}, Keys{}, fmt.Errorf("%w: there is none", ErrProof)
 	}
-	if err := r.Proof.Verify(provider, user, k, now); err != nil {
+	if err := r.Proof.Verify(provider, user, "", k, now); err != nil {
 		return Rotation{}, Keys{}, err
 	}
 	return r, k, nil

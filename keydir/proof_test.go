@@ -12,26 +12,29 @@ import (
 )
 
 func TestProof(t *testing.T) {
+	const mail = "alice@example.test"
 	m, s, k := who("alice")
 	pub := &provider().PublicKey
-	p, err := keydir.Prove(pub, "alice", k, m, s, at)
+	p, err := keydir.Prove(pub, "alice", mail, k, m, s, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Verify(pub, "alice", k, at.Add(keydir.ProofAge)); err != nil {
+	if err := p.Verify(pub, "alice", mail, k, at.Add(keydir.ProofAge)); err != nil {
 		t.Error(err)
 	}
 	_, _, others := who("bob")
 	for what, err := range map[string]error{
-		"another user":       p.Verify(pub, "bob", k, at),
-		"another directory":  p.Verify(k.Sign, "alice", k, at),
-		"other keys":         p.Verify(pub, "alice", others, at),
-		"keys swapped":       p.Verify(pub, "alice", keydir.Keys{Message: k.Sign, Sign: k.Message}, at),
-		"old":                p.Verify(pub, "alice", k, at.Add(keydir.ProofAge+time.Second)),
-		"of later":           p.Verify(pub, "alice", k, at.Add(-keydir.Skew-time.Second)),
-		"another time":       (&keydir.Proof{Time: p.Time + 1, Message: p.Message, Sign: p.Sign}).Verify(pub, "alice", k, at),
-		"signatures swapped": (&keydir.Proof{Time: p.Time, Message: p.Sign, Sign: p.Message}).Verify(pub, "alice", k, at),
-		"empty":              (&keydir.Proof{Time: p.Time}).Verify(pub, "alice", k, at),
+		"another user":       p.Verify(pub, "bob", mail, k, at),
+		"another mailbox":    p.Verify(pub, "alice", "mallory@example.test", k, at),
+		"no mailbox":         p.Verify(pub, "alice", "", k, at),
+		"another directory":  p.Verify(k.Sign, "alice", mail, k, at),
+		"other keys":         p.Verify(pub, "alice", mail, others, at),
+		"keys swapped":       p.Verify(pub, "alice", mail, keydir.Keys{Message: k.Sign, Sign: k.Message}, at),
+		"old":                p.Verify(pub, "alice", mail, k, at.Add(keydir.ProofAge+time.Second)),
+		"of later":           p.Verify(pub, "alice", mail, k, at.Add(-keydir.Skew-time.Second)),
+		"another time":       (&keydir.Proof{Time: p.Time + 1, Message: p.Message, Sign: p.Sign}).Verify(pub, "alice", mail, k, at),
+		"signatures swapped": (&keydir.Proof{Time: p.Time, Message: p.Sign, Sign: p.Message}).Verify(pub, "alice", mail, k, at),
+		"empty":              (&keydir.Proof{Time: p.Time}).Verify(pub, "alice", mail, k, at),
 	} {
 		if !errors.Is(err, keydir.ErrProof) {
 			t.Errorf("%s: %v", what, err)
@@ -82,7 +85,7 @@ func TestParseRotation(t *testing.T) {
 	_, old, _ := who("bob")
 	m, s, k := who("alice")
 	pub := &provider().PublicKey
-	proof, err := keydir.Prove(pub, "bob", k, m, s, at)
+	proof, err := keydir.Prove(pub, "bob", "", k, m, s, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,8 @@ func TestParseRotation(t *testing.T) {
 		"a wrong one": {body(func(r *keydir.Rotation) {
 			r.Proof = &keydir.Proof{Time: proof.Time, Message: proof.Sign, Sign: proof.Message}
 		}), keydir.ErrProof},
-		"another user": {body(func(r *keydir.Rotation) { r.Proof, _ = keydir.Prove(pub, "bobby", k, m, s, at) }), keydir.ErrProof},
+		"another user":     {body(func(r *keydir.Rotation) { r.Proof, _ = keydir.Prove(pub, "bobby", "", k, m, s, at) }), keydir.ErrProof},
+		"a registration's": {body(func(r *keydir.Rotation) { r.Proof, _ = keydir.Prove(pub, "bob", "bob@example.test", k, m, s, at) }), keydir.ErrProof},
 	} {
 		if _, _, err := keydir.ParseRotation(x.body, pub, "bob", at); !errors.Is(err, x.want) {
 			t.Errorf("%s: %v, want %v", what, err, x.want)
@@ -146,7 +150,7 @@ func FuzzRegistration(f *testing.F) {
 		if keydir.CheckUsername(r.Username) != nil || keydir.CheckEmail(r.Email) != nil || k.Message.Equal(k.Sign) || strings.ContainsAny(r.Email, "\r\n") {
 			t.Errorf("%q: %+v", body, r)
 		}
-		if r.Proof != nil && r.Proof.Verify(&provider().PublicKey, r.Username, k, at) == nil {
+		if r.Proof != nil && r.Proof.Verify(&provider().PublicKey, r.Username, r.Email, k, at) == nil {
 			t.Errorf("%q: the proof verifies", body)
 		}
 	})

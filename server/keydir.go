@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"parley/internal/keyfile"
 	keydirserver "parley/keydir/server"
@@ -70,13 +72,34 @@ func (c *Config) checkKeydir() error {
 		return bad("smtp and smtp_file are both given")
 	}
 	if c.KeydirURL != "" {
-		u, err := url.Parse(c.KeydirURL)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			return bad("keydir_url is not http[s]://HOST[:PORT][/PATH]")
+		if !isBaseURL(c.KeydirURL) {
+			return bad("keydir_url is not http[s]://HOST[:PORT][/PATH], without user, query, fragment, spaces and other characters that need escapes")
 		}
 	}
 	_, err := c.keydirProxies()
 	return err
+}
+
+// baseURL is what a URL to put before paths may be (RFC 3986 §3): a host or an IP
+// address, and segments that are not empty.
+var baseURL = regexp.MustCompile(`^https?://([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?$`)
+
+func isBaseURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || !baseURL.MatchString(text) {
+		return false
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return false
+		}
+	}
+	for s := range strings.SplitSeq(u.Path, "/") { // which clients take away
+		if s == "." || s == ".." {
+			return false
+		}
+	}
+	return strings.IndexFunc(u.Path, unicode.IsControl) < 0
 }
 
 func (c *Config) keydirProxies() ([]netip.Prefix, error) {

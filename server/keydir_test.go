@@ -151,6 +151,25 @@ func TestKeydirConfig(t *testing.T) {
 		"address":             func(c *Config) { c.Keydir = "here" },
 		"URL":                 func(c *Config) { c.KeydirURL = "keys.example" },
 		"URL with a query":    func(c *Config) { c.KeydirURL = "https://keys.example?x=y" },
+		"URL with a space":    func(c *Config) { c.KeydirURL = "https://keys.example/a b" },
+		"URL, space in host":  func(c *Config) { c.KeydirURL = "https://keys example" },
+		"URL, space before":   func(c *Config) { c.KeydirURL = " https://keys.example" },
+		"URL with quotes":     func(c *Config) { c.KeydirURL = `https://keys.example/"x"` },
+		"URL, tag in host":    func(c *Config) { c.KeydirURL = "https://<b>" },
+		"URL, line end":       func(c *Config) { c.KeydirURL = "https://keys.example/a\n" },
+		"URL, not ASCII":      func(c *Config) { c.KeydirURL = "https://keys.example/ü" },
+		"URL, empty query":    func(c *Config) { c.KeydirURL = "https://keys.example/?" },
+		"URL, fragment":       func(c *Config) { c.KeydirURL = "https://keys.example/#x" },
+		"URL, no fragment":    func(c *Config) { c.KeydirURL = "https://keys.example/#" },
+		"URL, scheme":         func(c *Config) { c.KeydirURL = "ftp://keys.example" },
+		"URL without host":    func(c *Config) { c.KeydirURL = "https:///x" },
+		"URL, port":           func(c *Config) { c.KeydirURL = "https://keys.example:99999" },
+		"URL, empty port":     func(c *Config) { c.KeydirURL = "https://keys.example:" },
+		"URL, empty segment":  func(c *Config) { c.KeydirURL = "https://keys.example//x" },
+		"URL, dots":           func(c *Config) { c.KeydirURL = "https://keys.example/a/../b" },
+		"URL, escaped dots":   func(c *Config) { c.KeydirURL = "https://keys.example/%2e%2e" },
+		"URL, bad escape":     func(c *Config) { c.KeydirURL = "https://keys.example/%zz" },
+		"URL, escaped LF":     func(c *Config) { c.KeydirURL = "https://keys.example/%0a" },
 		"URL with a password": func(c *Config) { c.KeydirURL = "https://u:p@keys.example" },
 		"certificate alone":   func(c *Config) { c.KeydirTLSCert = "x" },
 		"no certificate":      func(c *Config) { c.KeydirTLSCert, c.KeydirTLSKey = dir+"/none", dir+"/none" },
@@ -171,6 +190,11 @@ func TestKeydirConfig(t *testing.T) {
 		}
 		if !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, good := range []string{"https://keys.example", "http://127.0.0.1:8080/", "https://[::1]:8443/pubkey", "https://keys.example/a/b-c_~d/", "https://keys.example/%C3%BC"} {
+		if !isBaseURL(good) {
+			t.Errorf("%s is refused", good)
 		}
 	}
 	c := Config{KeydirProxy: []string{"10.0.0.1", "fd00::/8"}}

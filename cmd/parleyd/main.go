@@ -31,7 +31,7 @@ const (
 )
 
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the relay. Prints each of its addresses on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
+	Serve    serveCmd    `cmd:"" help:"Run the relay, the MQTT broker and the public-key directory: those for which an address is given, the relay if none is. Prints each address on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
 	MQTTUser mqttUserCmd `cmd:"" name:"mqtt-user" help:"Read a password from standard input and print the line that lets a user of that name in, for the file of --mqtt-users."`
 	Config   configCmd   `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

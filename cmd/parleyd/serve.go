@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -20,7 +21,7 @@ const gcPercent = 50
 
 type serveCmd struct {
 	Config          string       `type:"path" placeholder:"FILE" help:"Configuration file (TOML); flags override it. 'parleyd config' prints one."`
-	Data            string       `type:"path" placeholder:"DIR" help:"Folder of the relay's key and queues; made at the first start."`
+	Data            string       `type:"path" placeholder:"DIR" help:"Folder of what lasts: keys, queues, MQTT sessions and messages, the key directory; made at the first start."`
 	SMP2020         string       `name:"smp2020" placeholder:"HOST:PORT" help:"Accept encrypted SMP-2020 connections here; 127.0.0.1:5223 if no address at all is given."`
 	SMP2020Plain    string       `name:"smp2020-plain" placeholder:"HOST:PORT" help:"Accept plain ones here, for telnet: a loopback address."`
 	SMP2020Creators string       `name:"smp2020-creators" type:"path" placeholder:"FILE" help:"Public keys of those who may create queues; without it everybody may."`
@@ -99,7 +100,10 @@ func (s *serveCmd) config() (server.Config, error) {
 			*f.to = f.flag
 		}
 	}
-	// One of both; a flag comes before the environment.
+	if s.SMTPFile != "" && s.SMTP != "" {
+		return cfg, fmt.Errorf("%w: --smtp-file and --smtp (or $PARLEYD_SMTP) are both given", server.ErrConfig)
+	}
+	// One of both comes before what the file has.
 	if s.SMTPFile != "" {
 		cfg.SMTP = ""
 	} else if s.SMTP != "" {

@@ -19,7 +19,7 @@ const (
 	mailTime       = 24 * time.Hour // that a mail server may be away
 )
 
-// maxLinks is how many links to delete an account are good at the same time.
+// maxLinks is how many links of one kind to an account are good at the same time.
 const maxLinks = 10
 
 var (
@@ -27,7 +27,7 @@ var (
 	errGone     = errors.New("activate token expired")
 	errVersion  = errors.New("key_version is not the next one of this account")
 	errSame     = fmt.Errorf("%w: these are the keys that the account has", keydir.ErrProof)
-	errMailbox  = errors.New("too many mails to this address today")
+	errMailbox  = errors.New("too many mails to this e-mail address")
 )
 
 // An account is a row.

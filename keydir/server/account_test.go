@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,6 +122,33 @@ func TestAnswersAreKept(t *testing.T) {
 	w.answer("alice")
 }
 
+// What is kept is judged by the wall clock: after a night asleep, and after the clock
+// was set back, an answer is signed anew, so that clients can take it.
+func TestAnswersFollowTheWallClock(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.enrol("alice", pairOf("alice"))
+	w.answer("alice")
+	for _, step := range []time.Duration{-2 * keydir.Skew, -30 * 24 * time.Hour, 60 * 24 * time.Hour} {
+		w.clock.add(step)
+		w.answer("alice") // fails if the client refuses it
+	}
+	d, err := New(Options{Dir: w.o.Dir + "2", KeyFile: filepath.Join(w.o.Dir, keyName)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Shutdown(context.Background())
+	if now := d.o.Now().String(); strings.Contains(now, "m=") {
+		t.Errorf("%s has a monotonic reading", now)
+	}
+	// Between two readings the monotonic clock may have stood still.
+	a, now := newAnswers(1), time.Now()
+	a.get("x", now, func() ([]byte, error) { return []byte("old"), nil })
+	awake := time.UnixMilli(now.Add(renewTime).UnixMilli())
+	if b, _ := a.get("x", awake, func() ([]byte, error) { return []byte("new"), nil }); string(b) != "new" {
+		t.Errorf("%s", b)
+	}
+}
+
 // What changes while an answer is made is not hidden by that answer.
 func TestAnswerMadeDuringAChangeIsNotKept(t *testing.T) {
 	a := newAnswers(10)
@@ -146,7 +175,7 @@ func TestProof(t *testing.T) {
 	w := newWorld(t, Options{})
 	alice, bob := pairOf("alice"), pairOf("bob")
 	prove := func(name string, k keydir.Keys, by pair) *keydir.Proof {
-		p, err := keydir.Prove(w.d.PublicKey(), name, k, by.message, by.sign, w.clock.now())
+		p, err := keydir.Prove(w.d.PublicKey(), name, "a@b", k, by.message, by.sign, w.clock.now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,6 +199,10 @@ func TestProof(t *testing.T) {
 	}
 	if rec := w.ask("POST", "/users", registration("proven", "a@b", alice.keys(), prove("proven", alice.keys(), alice))); rec.Code != 201 {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	// Who saw the body cannot have the mail sent to their own address.
+	if rec := w.ask("POST", "/users", registration("proved", "mallory@b", alice.keys(), prove("proved", alice.keys(), alice))); rec.Code != 400 {
+		t.Errorf("another mailbox: %d", rec.Code)
 	}
 	w.want("POST", linksIn(w.lastMail())[0], "", 200, "user activated\n")
 	if a, _ := w.answer("proven"); !a.Proven {

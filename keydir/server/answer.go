@@ -24,8 +24,15 @@ type answers struct {
 }
 
 type readyAnswer struct {
-	body  []byte
-	renew time.Time
+	body   []byte
+	issued int64 // Unix milliseconds, by the wall clock
+}
+
+// good reports whether an answer can be sent again. One of the future is of a time
+// before the clock was set back; clients would refuse it.
+func (r *readyAnswer) good(now time.Time) bool {
+	age := now.UnixMilli() - r.issued
+	return age >= 0 && age < renewTime.Milliseconds()
 }
 
 type pendingAnswer struct {
@@ -42,7 +49,7 @@ func newAnswers(most int) *answers {
 // get returns the answer about a name, or what build returns.
 func (a *answers) get(name string, now time.Time, build func() ([]byte, error)) ([]byte, error) {
 	a.mu.Lock()
-	if r, ok := a.ready.get(name); ok && now.Before(r.renew) {
+	if r, ok := a.ready.get(name); ok && r.good(now) {
 		a.mu.Unlock()
 		return r.body, nil
 	}
@@ -61,7 +68,7 @@ func (a *answers) get(name string, now time.Time, build func() ([]byte, error)) 
 		delete(a.pending, name)
 	}
 	if p.err == nil && !p.stale {
-		a.ready.put(name, readyAnswer{p.body, now.Add(renewTime)})
+		a.ready.put(name, readyAnswer{p.body, now.UnixMilli()})
 	}
 	a.mu.Unlock()
 	close(p.done)

@@ -5,7 +5,7 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 
 	"parley/keydir"
@@ -39,22 +39,8 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusMethodNotAllowed) // without a body, as the original
 }
 
-// handler is the whole surface. Patterns have no method: the mux would answer a
-// wrong one with a text.
+// handler is the whole surface.
 func (d *Directory) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/users", methods{"POST": d.postUser})
-	mux.Handle("/users/{user}", methods{"GET": d.getUser})
-	mux.Handle("/users/{user}/keys", methods{"POST": d.postKeys})
-	mux.Handle("/users/{user}/mail", methods{"POST": d.postMail})
-	mux.Handle("/users/{user}/{token}", methods{"GET": d.getLink, "POST": d.postLink})
-	mux.Handle("/log", methods{"GET": d.getLog})
-	mux.Handle("/log/head", methods{"GET": d.getHead})
-	mux.Handle("/key", methods{"GET": d.getKey})
-	mux.Handle("/healthz", methods{"GET": d.getHealth})
-	mux.Handle("/metrics", methods{"GET": d.getMetrics})
-	mux.Handle("/lookup", methods{"GET": d.getLookup})
-	mux.Handle("/{$}", methods{"GET": d.getHome})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
@@ -63,37 +49,19 @@ func (d *Directory) handler() http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Content-Security-Policy", policy)
 		r.Body = http.MaxBytesReader(w, r.Body, keydir.MaxBody)
-		r = d.withoutPrefix(r)
-		if r.URL.Path != "/healthz" && d.limited(w, r, d.limits.lookups) {
+		path := d.path(r)
+		if !slices.Equal(path, healthPath) && d.limited(w, r, d.limits.lookups) {
 			return
 		}
-		mux.ServeHTTP(w, r)
+		if m := d.route(path, r); m != nil {
+			m.ServeHTTP(w, r)
+			return
+		}
+		d.fail(w, errNotFound)
 	})
 }
 
-// withoutPrefix takes the path of the directory's URL from a request's, for a proxy
-// that leaves it there.
-func (d *Directory) withoutPrefix(r *http.Request) *http.Request {
-	rest, ok := strings.CutPrefix(r.URL.Path, d.prefix)
-	if d.prefix == "" || !ok || (rest != "" && rest[0] != '/') {
-		return r
-	}
-	if rest == "" {
-		rest = "/"
-	}
-	r2 := new(http.Request)
-	*r2 = *r
-	r2.URL = &url.URL{Path: rest, RawQuery: r.URL.RawQuery}
-	return r2
-}
-
-func pathOf(base string) string {
-	u, err := url.Parse(base)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimRight(u.Path, "/")
-}
+var healthPath = []string{"healthz"}
 
 // body reads the whole body; what is too long is answered with 413, what does not
 // come with 400.

@@ -46,7 +46,7 @@ func crowded(b testing.TB, o Options) *world {
 				return err
 			}
 			token, hash := newToken()
-			if err := c.addLink(a.id, hash, true, w.clock.now().Add(time.Hour)); err != nil {
+			if err := c.addLink(a.id, hash, activationLink, w.clock.now().Add(time.Hour)); err != nil {
 				return err
 			}
 			if _, err := c.follow(r.Username, token, w.clock.now()); err != nil {
@@ -186,7 +186,7 @@ func BenchmarkRegistrations(b *testing.B) {
 					var p *keydir.Proof
 					if proven {
 						var err error
-						if p, err = keydir.Prove(w.d.PublicKey(), name, alice.keys(), alice.message, alice.sign, w.clock.now()); err != nil {
+						if p, err = keydir.Prove(w.d.PublicKey(), name, fmt.Sprintf("u%d@b", i), alice.keys(), alice.message, alice.sign, w.clock.now()); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -232,7 +232,7 @@ func bare(b *testing.B, w *world) http.Handler {
 		}
 		reg, k, err := keydir.ParseRegistration(text)
 		if err == nil && reg.Proof != nil {
-			err = reg.Proof.Verify(w.d.PublicKey(), reg.Username, k, w.clock.now())
+			err = reg.Proof.Verify(w.d.PublicKey(), reg.Username, reg.Email, k, w.clock.now())
 		}
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusBadRequest)

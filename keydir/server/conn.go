@@ -108,7 +108,7 @@ func (c *conn) part(w *write) error {
 	}
 	if w.err = w.do(c); w.err != nil {
 		if err := c.exec("ROLLBACK TO part"); err != nil {
-			return err
+			return errors.Join(w.err, err) // SQLite has undone all: w's error is everybody's
 		}
 	}
 	return c.exec("RELEASE part")

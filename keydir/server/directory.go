@@ -8,10 +8,13 @@ import (
 	"context"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +38,7 @@ type Options struct {
 	Metrics  bool           // GET /metrics for all, not only for loopback clients
 	Proxies  []netip.Prefix // whose X-Forwarded-For is believed
 	Limits   Limits
-	Now      func() time.Time             // nil: time.Now
+	Now      func() time.Time             // without a monotonic reading; nil: the wall clock
 	Trouble  func(what string, err error) // told of the machine's faults, never of clients; nil: nobody
 }
 
@@ -49,24 +52,29 @@ type Directory struct {
 	post    courier
 	answers *answers
 	heads   headCache
+	probe   probe
 	limits  *limiters
 	counts  counts
 	http    *http.Server
-	prefix  string // the path of the URL, without a slash at its end
+	base    string   // the path of the URL, without a slash at its end
+	prefix  []string // its segments
 
-	wake  chan struct{} // mail may be waiting
-	ctx   context.Context
-	stop  context.CancelFunc
-	begin sync.Once
-	tasks sync.WaitGroup
-	once  sync.Once
-	err   error
+	wake    chan struct{} // mail may be waiting
+	deleted chan struct{} // something that must not stay was deleted
+	ctx     context.Context
+	stop    context.CancelFunc
+	begin   sync.Once
+	tasks   sync.WaitGroup
+	once    sync.Once
+	err     error
 }
 
 // New opens a directory. Serve starts it; Shutdown ends all.
 func New(o Options) (*Directory, error) {
 	if o.Now == nil {
-		o.Now = time.Now
+		// The wall clock alone: the monotonic one stands still while a machine sleeps, and
+		// what is signed says when it ends by the wall clock.
+		o.Now = func() time.Time { return time.Now().Round(0) }
 	}
 	if o.Trouble == nil {
 		o.Trouble = func(string, error) {}
@@ -75,7 +83,7 @@ func New(o Options) (*Directory, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	d := &Directory{o: o, wake: make(chan struct{}, 1)}
+	d := &Directory{o: o, wake: make(chan struct{}, 1), deleted: make(chan struct{}, 1)}
 	var err error
 	if d.key, err = signingKey(o.Dir, o.KeyFile); err != nil {
 		return nil, err
@@ -89,6 +97,9 @@ func New(o Options) (*Directory, error) {
 	}
 	if d.store, err = openStore(o.Dir); err != nil {
 		return nil, err
+	}
+	if err = d.store.read(func(c *conn) error { return c.checkLog() }); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Join(o.Dir, databaseName), err), d.store.close())
 	}
 	d.answers = newAnswers(o.Limits.Answers)
 	d.limits = newLimiters(o.Limits)
@@ -105,7 +116,11 @@ func New(o Options) (*Directory, error) {
 // SetURL says where people reach the directory. It must not be called after Serve.
 func (d *Directory) SetURL(base string) {
 	d.o.URL = strings.TrimRight(base, "/")
-	d.prefix = pathOf(d.o.URL)
+	d.prefix, d.base = nil, ""
+	if u, err := url.Parse(d.o.URL); err == nil && strings.Trim(u.Path, "/") != "" {
+		d.base = strings.TrimRight(u.EscapedPath(), "/")
+		d.prefix = segments(d.base)
+	}
 }
 
 // Serve answers on a listener until Shutdown; then the error is [ErrShutdown].
@@ -114,6 +129,7 @@ func (d *Directory) Serve(l net.Listener) error {
 	d.begin.Do(func() {
 		d.tasks.Go(func() { d.deliver(d.ctx) })
 		d.tasks.Go(func() { d.sweepHourly(d.ctx) })
+		d.tasks.Go(func() { d.forgetSoon(d.ctx) })
 	})
 	err := d.http.Serve(d.limitConns(l))
 	if errors.Is(err, http.ErrServerClosed) {

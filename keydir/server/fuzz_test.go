@@ -12,7 +12,7 @@ import (
 )
 
 // known codes: whatever is sent, the answer is one of these, never a fault of ours.
-var codes = map[int]bool{200: true, 201: true, 202: true, 301: true, 307: true, 400: true, 404: true, 405: true, 409: true, 410: true, 413: true}
+var codes = map[int]bool{200: true, 201: true, 202: true, 400: true, 404: true, 405: true, 409: true, 410: true, 413: true}
 
 // FuzzHTTP sends requests of any kind to a directory with an account. None shakes
 // it: the account stays as it is unless a link that exists is followed.
@@ -26,7 +26,7 @@ func FuzzHTTP(f *testing.F) {
 		{"POST", "/users/alice/keys", w.rotation("alice", 3, pairOf("bob"), alice.sign)}, {"POST", "/users/alice/mail", `{"email":"alice@mail.example"}`},
 		{"GET", "/users/alice/" + strings.Repeat("A", 43) + "=", ""}, {"POST", "/users/alice/" + strings.Repeat("A", 43) + "=", "x=y"},
 		{"GET", "/log?from=1", ""}, {"GET", "/log/head", ""}, {"GET", "/key", ""}, {"GET", "/lookup?user=alice", ""}, {"HEAD", "/", ""},
-		{"DELETE", "/users/alice", ""}, {"GET", "/users/../metrics", ""}, {"GET", "//users//alice", ""}, {"GET", "/users/%2e%2e/x%00y", ""}, {"GET", "/pubkey/users/alice", ""},
+		{"DELETE", "/users/alice", ""}, {"GET", "/users/../metrics", ""}, {"GET", "//users//alice", ""}, {"GET", "/users%2falice", ""}, {"GET", "/pubkey/", ""}, {"GET", "/users/alice/keys", ""}, {"GET", "/users/%2e%2e/x%00y", ""}, {"GET", "/pubkey/users/alice", ""},
 		{"POST", "/users", "{\"username\":\"x\u0000yz\",\"email\":\"a@b\\r\\nBcc: c@d\"}"},
 	} {
 		f.Add(x[0], x[1], []byte(x[2]))
@@ -71,8 +71,8 @@ func FuzzParseMail(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := m.client(nil); err != nil && m.Host != "" {
-			return // the library may be stricter; it must not panic
+		if _, err := newCourier(&Options{Mail: m}); err != nil {
+			t.Error(err)
 		}
 		if m.Port < 1 || m.Port > 65535 {
 			t.Errorf("%+v", m)

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -12,11 +14,19 @@ type counts struct {
 	lookups, registrations, activations, rotations, deletions, mailsSent, mailsFailed, limited atomic.Int64
 }
 
-// getHealth answers GET /healthz: whether the database does.
+// getHealth answers GET /healthz: whether the database answers and can be written.
 func (d *Directory) getHealth(w http.ResponseWriter, r *http.Request) {
 	if err := d.store.read(func(c *conn) error { _, err := c.one("SELECT count(*) FROM sqlite_schema"); return err }); err != nil {
 		d.o.Trouble("the directory", err)
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	if err := d.writable(); err != nil {
+		said := "the database cannot be written"
+		if errors.Is(err, errDiskFull) {
+			said += ": " + errDiskFull.Error()
+		}
+		http.Error(w, said, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")
@@ -25,9 +35,7 @@ func (d *Directory) getHealth(w http.ResponseWriter, r *http.Request) {
 // getMetrics answers GET /metrics in the text format of Prometheus, to clients on
 // this machine unless the operator lets everybody see it.
 func (d *Directory) getMetrics(w http.ResponseWriter, r *http.Request) {
-	// What a proxy hands on is not from here, whether we know the proxy or not.
-	handed := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
-	if !d.o.Metrics && (handed || !d.clientOf(r).Addr().IsLoopback()) {
+	if !d.o.Metrics && !isLocal(r) {
 		d.fail(w, errNotFound)
 		return
 	}
@@ -72,4 +80,20 @@ func (d *Directory) getMetrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	fmt.Fprint(w, b.String())
+}
+
+// isLocal reports whether a request comes from this machine and was made for it: it
+// names it, and bears no sign of a proxy, known to us or not. A page of elsewhere that
+// a browser here shows has another name.
+func isLocal(r *http.Request) bool {
+	for name := range r.Header {
+		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return false
+		}
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	return isLoopback(strings.ToLower(host)) && remoteIP(r.RemoteAddr).IsLoopback()
 }

@@ -48,8 +48,14 @@ func signingKey(dir, file string) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
+// hasDatabase reports whether there is a database, which is made after all else.
+func hasDatabase(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, databaseName))
+	return err == nil
+}
+
 func newKey(dir, path string) (*rsa.PrivateKey, error) {
-	if _, err := os.Lstat(filepath.Join(dir, databaseName)); err == nil {
+	if hasDatabase(dir) {
 		return nil, fmt.Errorf("%s is gone, but clients know the directory by it: restore it from the backup, or name a key file", path)
 	}
 	key, err := rsakey.Generate(keyBits)
@@ -66,6 +72,9 @@ func mailboxSecret(dir string) ([]byte, error) {
 	path := filepath.Join(dir, secretName)
 	b, err := keyfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if hasDatabase(dir) {
+			return nil, fmt.Errorf("%s is gone, but the accounts' owners are recognised by it: restore it from the backup", path)
+		}
 		b = make([]byte, sha256.Size)
 		rand.Read(b)
 		return b, keyfile.Create(path, b)

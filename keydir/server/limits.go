@@ -105,15 +105,15 @@ func (l *limiter) allow(host netip.Prefix, now time.Time) (wait time.Duration, o
 func (d *Directory) limited(w http.ResponseWriter, r *http.Request, l *limiter) bool {
 	wait, ok := l.allow(d.clientOf(r), d.o.Now())
 	if !ok {
-		d.tooMany(w, wait)
+		d.tooMany(w, wait, "too many requests; try again later")
 	}
 	return !ok
 }
 
-func (d *Directory) tooMany(w http.ResponseWriter, wait time.Duration) {
+func (d *Directory) tooMany(w http.ResponseWriter, wait time.Duration, said string) {
 	d.counts.limited.Add(1)
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-	http.Error(w, "too many requests; try again later", http.StatusTooManyRequests)
+	http.Error(w, said, http.StatusTooManyRequests)
 }
 
 // clientOf returns the network that a request comes from: behind a proxy that we

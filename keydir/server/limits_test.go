@@ -76,8 +76,12 @@ func TestMailboxLimit(t *testing.T) {
 			want = 429
 		}
 		address := []string{"victim@mail.example", "Victim@Mail.Example"}[i%2]
-		if rec := w.from(fmt.Sprintf("192.0.2.%d", i), "", "POST", "/users", registration(fmt.Sprint("user", i), address, k, nil)); rec.Code != want {
+		rec := w.from(fmt.Sprintf("192.0.2.%d", i), "", "POST", "/users", registration(fmt.Sprint("user", i), address, k, nil))
+		if rec.Code != want {
 			t.Errorf("%d: %d %s", i, rec.Code, rec.Body)
+		}
+		if says := rec.Body.String(); want == 429 && (!strings.Contains(says, "e-mail address") || !strings.Contains(says, "3 a day") || rec.Header().Get("Retry-After") == "") {
+			t.Errorf("the limit of a mailbox says %q", says)
 		}
 	}
 	w.restart() // the count is in the database
@@ -138,26 +142,75 @@ func TestMetrics(t *testing.T) {
 	w := newWorld(t, Options{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	w.enrol("alice", pairOf("alice"))
 	w.answer("alice")
-	rec := w.from("127.0.0.1", "", "GET", "/metrics", "")
+	rec := w.metrics("127.0.0.1", "localhost:8080")
 	for _, line := range []string{"parley_keydir_users 1", "parley_keydir_lookups_total 1", "parley_keydir_registrations_total 1", "parley_keydir_activations_total 1",
 		"parley_keydir_mails_sent_total 1", "parley_keydir_log_entries 1", "# TYPE parley_keydir_users gauge"} {
 		if !strings.Contains(rec.Body.String(), line+"\n") {
 			t.Errorf("no %q in\n%s", line, rec.Body)
 		}
 	}
-	// Neither from elsewhere nor through a proxy.
-	if rec := w.from("192.0.2.1", "", "GET", "/metrics", ""); rec.Code != 404 {
-		t.Errorf("%d", rec.Code)
-	}
-	if rec := w.from("127.0.0.1", "192.0.2.1", "GET", "/metrics", ""); rec.Code != 404 {
-		t.Errorf("%d", rec.Code)
-	}
-	if rec := newWorld(t, Options{}).from("127.0.0.1", "127.0.0.1", "GET", "/metrics", ""); rec.Code != 404 {
-		t.Errorf("through a proxy that nobody named: %d", rec.Code)
+	for i, x := range []struct {
+		from, host string
+		header     []string
+		want       int
+	}{
+		{"127.0.0.1", "127.0.0.1", nil, 200},
+		{"127.9.9.9", "LOCALHOST", nil, 200},
+		{"::1", "[::1]:8080", nil, 200},
+		{"::1", "[::1]", nil, 200},
+		{"127.0.0.1", "keys.example", nil, 404}, // through a proxy, or from a page of elsewhere
+		{"127.0.0.1", "localhost.evil", nil, 404},
+		{"127.0.0.1", "", nil, 404},
+		{"192.0.2.1", "localhost", nil, 404},
+		{"127.0.0.1", "localhost", []string{"X-Forwarded-For", "127.0.0.1"}, 404},
+		{"127.0.0.1", "localhost", []string{"X-Forwarded-For", ""}, 404},
+		{"127.0.0.1", "localhost", []string{"X-Forwarded-Host", "x"}, 404},
+		{"127.0.0.1", "localhost", []string{"x-forwarded-proto", "https"}, 404},
+		{"127.0.0.1", "localhost", []string{"Forwarded", "for=127.0.0.1"}, 404},
+		{"127.0.0.1", "localhost", []string{"Via", "1.1 x"}, 404},
+		{"127.0.0.1", "localhost", []string{"X-Real-IP", "127.0.0.1"}, 404},
+	} {
+		if rec := w.metrics(x.from, x.host, x.header...); rec.Code != x.want {
+			t.Errorf("%d: %d", i, rec.Code)
+		}
 	}
 	w = newWorld(t, Options{Metrics: true})
-	if rec := w.from("192.0.2.1", "", "GET", "/metrics", ""); rec.Code != 200 {
+	if rec := w.metrics("192.0.2.1", "keys.example", "X-Forwarded-For", "192.0.2.2"); rec.Code != 200 {
 		t.Errorf("%d", rec.Code)
+	}
+}
+
+func (w *world) metrics(from, host string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Host, r.RemoteAddr = host, net.JoinHostPort(from, "1234")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	rec := httptest.NewRecorder()
+	w.d.http.Handler.ServeHTTP(rec, r)
+	return rec
+}
+
+// Who rotates with signatures that do not hold pays for each try, before anything is
+// verified.
+func TestRotationsThatFailAreLimited(t *testing.T) {
+	w := newWorld(t, Options{Limits: Limits{LookupBurst: 1e6, RegistrationsPerHour: 10, RegistrationBurst: 6}})
+	alice, bob := pairOf("alice"), pairOf("bob")
+	w.enrol("alice", alice) // takes one
+	forged := w.rotation("alice", 2, bob, bob.sign)
+	for i := range 5 {
+		if rec := w.ask("POST", "/users/alice/keys", forged); rec.Code != 400 || !strings.Contains(rec.Body.String(), "signature_old") {
+			t.Errorf("%d: %d %s", i, rec.Code, rec.Body)
+		}
+	}
+	if rec := w.ask("POST", "/users/alice/keys", forged); rec.Code != 429 {
+		t.Errorf("the sixth: %d %s", rec.Code, rec.Body)
+	}
+	// What is wrong at a glance is said all the same.
+	w.want("POST", "/users/alice/keys", w.rotation("alice", 3, bob, bob.sign), 409, errVersion.Error()+"\n")
+	w.want("POST", "/users/nobody/keys", forged, 404, "404 page not found\n")
+	if rec := w.ask("POST", "/users/alice/keys", w.rotation("alice", 2, alice, bob.sign)); rec.Code != 400 {
+		t.Errorf("the same keys: %d", rec.Code)
 	}
 }
 

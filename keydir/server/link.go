@@ -71,14 +71,24 @@ func (c *conn) follow(name, token string, now time.Time) (activated bool, err er
 	return true, c.exec("DELETE FROM link WHERE account = ? AND activates", a.id)
 }
 
-// addLink stores the hash of a token. Of the links that delete an account, the last
-// ones stay good.
-func (c *conn) addLink(account int64, hash []byte, activates bool, expires time.Time) error {
-	if err := c.exec("INSERT INTO link (hash, account, activates, expires) VALUES (?, ?, ?, ?)",
-		hash, account, activates, expires.UnixMilli()); err != nil {
+// A linkKind is why a link was made.
+type linkKind int
+
+const (
+	activationLink linkKind = iota
+	welcomeLink             // deletes; in the first mail, which people keep for it
+	requestedLink           // deletes
+)
+
+// addLink stores the hash of a token. Of each kind, the last ones of an account stay
+// good: who asks for many links does not take the first mail's from its owner.
+func (c *conn) addLink(account int64, hash []byte, kind linkKind, expires time.Time) error {
+	activates, welcome := kind == activationLink, kind == welcomeLink
+	if err := c.exec("INSERT INTO link (hash, account, activates, welcome, expires) VALUES (?, ?, ?, ?, ?)",
+		hash, account, activates, welcome, expires.UnixMilli()); err != nil {
 		return err
 	}
-	return c.exec(`DELETE FROM link WHERE account = ?1 AND activates = ?2 AND hash NOT IN
-		(SELECT hash FROM link WHERE account = ?1 AND activates = ?2 ORDER BY expires DESC, hash = ?3 DESC LIMIT ?4)`,
-		account, activates, hash, int64(maxLinks))
+	return c.exec(`DELETE FROM link WHERE account = ?1 AND activates = ?2 AND welcome = ?3 AND hash NOT IN
+		(SELECT hash FROM link WHERE account = ?1 AND activates = ?2 AND welcome = ?3 ORDER BY expires DESC, hash = ?4 DESC LIMIT ?5)`,
+		account, activates, welcome, hash, int64(maxLinks))
 }

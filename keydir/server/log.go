@@ -43,6 +43,33 @@ func (c *conn) head() (keydir.Head, error) {
 	return h, err
 }
 
+// checkedEntries is how many of the last entries a start looks at.
+const checkedEntries = 1000
+
+// checkLog sees that the last entries follow one another, before more are written
+// after them: clients would see a break for ever. The error is [keydir.ErrLog].
+func (c *conn) checkLog() error {
+	var head keydir.Head
+	err := c.each("SELECT seq, name, version, line FROM (SELECT * FROM log ORDER BY seq DESC LIMIT ?) ORDER BY seq", func(s *sqlite3.Stmt) error {
+		line := []byte(s.ColumnText(3))
+		first, err := keydir.ParseEntry(line)
+		if err == nil && head == (keydir.Head{}) && first.Seq > 1 {
+			head = keydir.Head{Size: first.Seq - 1, Hash: first.Prev}
+		}
+		if err == nil {
+			head, _, err = head.Extend(line)
+		}
+		if err == nil && (s.ColumnInt64(0) != first.Seq || s.ColumnText(1) != first.Name || s.ColumnInt64(2) != first.Version) {
+			err = fmt.Errorf("%w: it is not the entry that its row says", keydir.ErrLog)
+		}
+		if err != nil {
+			return fmt.Errorf("entry %d of the key log is damaged, and clients would see that: restore the database from a backup: %w", s.ColumnInt64(0), err)
+		}
+		return nil
+	}, int64(checkedEntries))
+	return err
+}
+
 // lastVersion returns the key version that a name had last, 0 if it never had one:
 // who takes a name that was deleted goes on counting, so that others see a change.
 func (c *conn) lastVersion(name string) (int64, error) {

@@ -9,11 +9,12 @@ import (
 	"net/mail"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	gomail "github.com/wneessen/go-mail"
+	gosmtp "github.com/wneessen/go-mail/smtp"
 )
 
 // ErrMail means that a mail server's URL is not one. It repeats nothing of it: it
@@ -30,6 +31,8 @@ type Mail struct {
 	TLS   bool
 	From  string         // empty: keydir@ the host of the directory's URL
 	Roots *x509.CertPool // nil: the system's
+
+	patience time.Duration // 0: mailPatience
 }
 
 // ParseMail reads the URL of a mail server: "smtp" is STARTTLS, at port 587 unless
@@ -98,38 +101,32 @@ func deliverable(address string) bool {
 	return err == nil && a.Address == address && a.Name == ""
 }
 
-// mailPatience is how long a mail server may take for one step.
-const mailPatience = 30 * time.Second
+// waits is how long the server may take for one step.
+func (m *Mail) waits() time.Duration {
+	if m.patience > 0 {
+		return m.patience
+	}
+	return mailPatience
+}
 
-// client makes the library's client, which connects with dial (nil: not yet).
-func (m *Mail) client(dial gomail.DialContextFunc) (*gomail.Client, error) {
-	loopback := isLoopback(m.Host)
-	options := []gomail.Option{
-		gomail.WithTimeout(mailPatience),
-		gomail.WithTLSConfig(m.tlsConfig()),
-	}
-	if dial != nil {
-		options = append(options, gomail.WithDialContextFunc(dial))
-	}
-	switch {
-	case m.TLS:
-		options = append(options, gomail.WithSSL())
-	case loopback:
-		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
-	default:
-		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
-	}
-	options = append(options, gomail.WithPort(m.Port))
-	if m.User != "" {
-		options = append(options, gomail.WithUsername(m.User), gomail.WithPassword(m.Password))
-		// A password goes in clear only to this machine.
-		mechanisms := []gomail.SMTPAuthType{gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthSCRAMSHA1, gomail.SMTPAuthCramMD5, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin}
-		if loopback {
-			mechanisms = append(mechanisms[:3], gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc)
+// auth chooses how to log in from what a server offers; it is nil if none will do. A
+// password goes in clear only to this machine.
+func (m *Mail) auth(offered string) gosmtp.Auth {
+	kinds := strings.Fields(strings.ToUpper(offered))
+	here := isLoopback(m.Host)
+	for _, x := range []struct {
+		kind string
+		auth gosmtp.Auth
+	}{
+		{"SCRAM-SHA-256", gosmtp.ScramSHA256Auth(m.User, m.Password)}, {"SCRAM-SHA-1", gosmtp.ScramSHA1Auth(m.User, m.Password)},
+		{"CRAM-MD5", gosmtp.CRAMMD5Auth(m.User, m.Password)}, {"PLAIN", gosmtp.PlainAuth("", m.User, m.Password, m.Host, here)},
+		{"LOGIN", gosmtp.LoginAuth(m.User, m.Password, m.Host, here)},
+	} {
+		if slices.Contains(kinds, x.kind) {
+			return x.auth
 		}
-		options = append(options, gomail.WithOpportunisticSMTPAuth(mechanisms...))
 	}
-	return gomail.NewClient(m.Host, options...)
+	return nil
 }
 
 // tlsConfig verifies the server's certificate, except that of this machine's own,

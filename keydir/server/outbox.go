@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -26,13 +25,19 @@ type waiting struct {
 	tries        int64
 }
 
-// next returns the mail that is due first, or nil.
-func (c *conn) next() (w *waiting, err error) {
-	err = c.each("SELECT id, coalesce(account, 0), name, address, created, due, tries FROM outbox ORDER BY due, id LIMIT 1", func(s *sqlite3.Stmt) error {
-		w = &waiting{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnText(2), s.ColumnText(3), s.ColumnInt64(4), s.ColumnInt64(5), s.ColumnInt64(6)}
+// due returns the mails that are due, those that wait longest first, as many as one
+// connection carries; and when the next is due if none is now (0: none waits).
+func (c *conn) due(now time.Time) (all []*waiting, next int64, err error) {
+	err = c.each("SELECT id, coalesce(account, 0), name, address, created, due, tries FROM outbox ORDER BY due, id LIMIT ?", func(s *sqlite3.Stmt) error {
+		w := &waiting{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnText(2), s.ColumnText(3), s.ColumnInt64(4), s.ColumnInt64(5), s.ColumnInt64(6)}
+		if w.due <= now.UnixMilli() {
+			all = append(all, w)
+		} else if next == 0 {
+			next = w.due
+		}
 		return nil
-	})
-	return w, err
+	}, int64(mailsPerTrip))
+	return all, next, err
 }
 
 // poke says that mail may be waiting.
@@ -43,120 +48,42 @@ func (d *Directory) poke() {
 	}
 }
 
-// deliver sends what waits, until ctx ends.
-func (d *Directory) deliver(ctx context.Context) {
-	for ctx.Err() == nil {
-		var w *waiting
-		err := d.store.read(func(c *conn) (err error) { w, err = c.next(); return err })
-		if err != nil {
-			d.o.Trouble("the outbox of the directory", err)
-		}
-		pause := time.Duration(-1)
-		switch {
-		case err != nil:
-			pause = retryMin
-		case w != nil:
-			pause = max(0, time.UnixMilli(w.due).Sub(d.o.Now()))
-		}
-		if pause == 0 {
-			d.handle(ctx, w)
-			continue
-		}
-		var timer <-chan time.Time
-		if pause > 0 {
-			timer = time.After(pause)
-		}
-		select {
-		case <-ctx.Done():
-		case <-d.wake:
-		case <-timer:
-		}
-	}
-}
-
-// handle sends one mail and takes it from the outbox, or puts it off.
-func (d *Directory) handle(ctx context.Context, w *waiting) {
-	err := d.mailOne(ctx, w)
+// settle takes a mail from the outbox, or puts it off. It reports whether the
+// database does.
+func (d *Directory) settle(ctx context.Context, w *waiting, err error) bool {
 	now := d.o.Now()
-	if err != nil && ctx.Err() != nil {
-		return // cut off by the end: it waits for the next start
-	}
-	over := now.Sub(time.UnixMilli(w.created)) >= mailTime
-	switch {
+	var fault *mailFault
+	switch over := now.Sub(time.UnixMilli(w.created)) >= mailTime; {
 	case err == nil:
-	case errors.Is(err, errRefused) || over:
+	case over || errors.As(err, &fault) && fault.final:
 		d.counts.mailsFailed.Add(1)
 		d.o.Trouble("a mail of the directory is given up", err)
 	default:
 		d.o.Trouble("a mail of the directory waits", err)
 		wait := min(retryMax, retryMin<<min(w.tries, 10))
-		err := d.store.write(func(c *conn) error {
+		return d.outboxWrite(ctx, func(c *conn) error {
 			return c.exec("UPDATE outbox SET due = ?, tries = tries + 1 WHERE id = ?", now.Add(wait).UnixMilli(), w.id)
 		})
-		if err != nil {
-			d.broken(ctx, err)
-		}
-		return
 	}
-	if err := d.store.write(func(c *conn) error { return c.exec("DELETE FROM outbox WHERE id = ?", w.id) }); err != nil {
-		d.broken(ctx, err)
+	ok := d.outboxWrite(ctx, func(c *conn) error { return c.exec("DELETE FROM outbox WHERE id = ?", w.id) })
+	if ok {
+		d.forget()
 	}
+	return ok
 }
 
-// broken keeps a database that cannot be written from being asked without pause.
-func (d *Directory) broken(ctx context.Context, err error) {
+// outboxWrite keeps a database that cannot be written from being asked without pause.
+func (d *Directory) outboxWrite(ctx context.Context, do func(*conn) error) bool {
+	err := d.store.write(do)
+	if err == nil {
+		return true
+	}
 	d.o.Trouble("the outbox of the directory", err)
 	select {
 	case <-ctx.Done():
 	case <-time.After(retryMin):
 	}
-}
-
-// mailOne sends one mail. Without an error it is sent, or nobody is to get it.
-func (d *Directory) mailOne(ctx context.Context, w *waiting) error {
-	a, err := d.recipient(w)
-	if errors.Is(err, errNotFound) || errors.Is(err, errMailbox) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	// Reached before tokens are made: a server that is away for a day costs none.
-	t, err := d.post.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.close()
-	var activate string
-	var activateHash []byte
-	remove, removeHash := newToken()
-	if w.account != 0 {
-		activate, activateHash = newToken()
-	}
-	now := d.o.Now()
-	if err := d.store.write(func(c *conn) error {
-		if activate != "" {
-			if err := c.addLink(a.id, activateHash, true, time.UnixMilli(a.created).Add(activationTime)); err != nil {
-				return err
-			}
-		}
-		return c.addLink(a.id, removeHash, false, now.Add(deletionTime))
-	}); err != nil {
-		return err
-	}
-	l, err := d.letter(a, activate, remove)
-	if err != nil {
-		return err
-	}
-	m, err := l.message(d.o.Mail.sender(d.o.URL), w.address, d.post.form(), now)
-	if err != nil {
-		return fmt.Errorf("%w: it cannot be written", errRefused)
-	}
-	if err := t.send(m, fmt.Sprintf("%s-%d", a.name, w.id)); err != nil {
-		return err
-	}
-	d.counts.mailsSent.Add(1)
-	return nil
+	return false
 }
 
 // recipient finds who a waiting mail is for: an account that is not active yet, or

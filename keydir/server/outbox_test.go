@@ -85,18 +85,35 @@ func TestMailTrouble(t *testing.T) {
 
 	untrusted := login.mail(t, "smtp", postPassword)
 	untrusted.Roots = x509.NewCertPool() // with nothing in it
-	for what, m := range map[string]*Mail{
-		"nobody listens":         {Host: "127.0.0.1", Port: closed.Port, From: "a@b"},
-		"wrong password":         login.mail(t, "smtp", "wrong password"),
-		"unknown certificate":    untrusted,
-		"TLS where there is no":  {Host: "127.0.0.1", Port: good.mail(t, "smtp", "").Port, From: "a@b", TLS: true},
-		"AUTH where there is no": {Host: "127.0.0.1", Port: good.mail(t, "smtp", "").Port, From: "a@b", User: "x", Password: "secret"},
+	name := *login.mail(t, "smtp", postPassword)
+	name.Host = "localhost" // which the certificate does not name
+	plain := good.mail(t, "smtp", "").Port
+	busy, greets := newScripted(t, "421 alice@mail.example come back later"), newScripted(t, "554 alice@mail.example not you")
+	for what, x := range map[string]struct {
+		m    *Mail
+		says string
+	}{
+		"nobody listens":         {&Mail{Host: "127.0.0.1", Port: closed.Port, From: "a@b"}, "nothing listens at that port"},
+		"wrong password":         {login.mail(t, "smtp", "wrong hunter2"), "refuses the user or the password (code 535)"},
+		"unknown certificate":    {untrusted, "not trusted: nobody whom"},
+		"another's certificate":  {&name, "not trusted: it is for another name"},
+		"TLS where there is no":  {&Mail{Host: "127.0.0.1", Port: plain, From: "a@b", TLS: true}, "does not speak TLS at that port"},
+		"AUTH where there is no": {&Mail{Host: "127.0.0.1", Port: plain, From: "a@b", User: "x", Password: "secret"}, "offers no login (AUTH)"},
+		"busy":                   {busy.mail(), "not available now (code 421)"},
+		"turns away":             {greets.mail(), "turns us away (code 554)"},
+		"not SMTP":               {newScripted(t, "hello there").mail(), "not SMTP where it should greet"},
+		"ends":                   {newScripted(t, "").mail(), "closes the connection where it should greet"},
+		"no such name":           {&Mail{Host: "mail.invalid", Port: 25, From: "a@b"}, "name cannot be resolved"},
 	} {
-		w := start(m)
+		w := start(x.m)
 		if rows(w, "outbox") != 1 || rows(w, "link") != 0 || len(told) != 1 {
 			t.Errorf("%s: %d mails wait, %d tokens, told %q", what, rows(w, "outbox"), rows(w, "link"), told)
 		}
-		if s := strings.Join(told, " "); strings.Contains(s, "alice") || strings.Contains(s, "secret") || strings.Contains(s, "password") {
+		s := strings.Join(told, " ")
+		if !strings.Contains(s, x.says) {
+			t.Errorf("%s: told %s", what, s)
+		}
+		if strings.Contains(s, "alice") || strings.Contains(s, "secret") || strings.Contains(s, "hunter2") || strings.Contains(s, "invalid") {
 			t.Errorf("%s: told %s", what, s)
 		}
 		// Given up after a day; the address is gone.
@@ -179,12 +196,27 @@ func TestLinksAreBounded(t *testing.T) {
 		w.want("POST", "/users/alice/mail", `{"email":"alice@mail.example"}`, 202, "")
 		w.send()
 	}
+	all := w.mails()
+	if len(all) != maxLinks+3 {
+		t.Fatalf("%d mails", len(all))
+	}
 	var n int64
 	w.d.store.read(func(c *conn) (err error) { n, err = c.one("SELECT count(*) FROM link"); return err })
-	if n != maxLinks {
+	if n != maxLinks+1 {
 		t.Errorf("%d links", n)
 	}
-	w.want("POST", first, "", 404, "404 page not found\n")
+	good := 0
+	for _, mail := range all {
+		if w.ask("GET", linksIn(mail)[0], "").Code == 200 {
+			good++
+		}
+	}
+	if good != maxLinks {
+		t.Errorf("%d of the links that were asked for are good", good)
+	}
+	// The first mail's is good as long as they are, also after a start.
+	w.restart()
+	w.want("POST", first, "", 200, "user deleted\n")
 }
 
 // Once a mail is delivered, no file of the directory holds the address, and none
@@ -217,8 +249,8 @@ func TestAddressesAndTokensAreNotKept(t *testing.T) {
 	}
 	w.send()
 	_, plain, _ := parts(t, (<-p.got).text)
-	if err := errors.Join(w.d.sweep(), w.d.store.checkpoint()); err != nil {
-		t.Fatal(err)
+	if whole, err := w.d.store.checkpoint(); err != nil || !whole {
+		t.Fatal(whole, err)
 	}
 	if holds(address) || holds("unforgettable") {
 		t.Error("the address is still there")

@@ -8,7 +8,7 @@ import (
 )
 
 // schemaVersion is the PRAGMA user_version of this schema.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // Times are Unix milliseconds. A name is one account's, whatever happens at the
 // same time: the index says so. The log can only grow: the triggers say so.
@@ -34,7 +34,8 @@ CREATE TABLE link (
 	hash BLOB PRIMARY KEY, -- SHA-256 of the token
 	account INTEGER NOT NULL REFERENCES account ON DELETE CASCADE,
 	activates INTEGER NOT NULL, -- else it deletes
-	expires INTEGER NOT NULL
+	expires INTEGER NOT NULL,
+	welcome INTEGER NOT NULL DEFAULT 0 -- it deletes, and stands in the first mail
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX link_account ON link (account);
 CREATE TABLE outbox (
@@ -65,7 +66,14 @@ CREATE TRIGGER log_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the lo
 CREATE TRIGGER log_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 CREATE TRIGGER log_insert BEFORE INSERT ON log WHEN NEW.seq != (SELECT coalesce(max(seq), 0) + 1 FROM log)
 	BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
-PRAGMA user_version = 1;`
+PRAGMA user_version = 2;`
+
+// fromVersion1 tells the links in first mails from those that were asked for later:
+// of each account, it was made first.
+const fromVersion1 = `
+ALTER TABLE link ADD COLUMN welcome INTEGER NOT NULL DEFAULT 0;
+UPDATE link SET welcome = 1 WHERE NOT activates AND expires = (SELECT min(expires) FROM link l WHERE l.account = link.account AND NOT l.activates);
+PRAGMA user_version = 2;`
 
 // prepare makes the tables of a new database and looks at those of an old one.
 func (c *conn) prepare() error {
@@ -83,6 +91,8 @@ func (c *conn) prepare() error {
 	switch version {
 	case schemaVersion:
 		return nil
+	case 1:
+		return c.Exec("BEGIN IMMEDIATE;" + fromVersion1 + "COMMIT;")
 	case 0:
 		return c.Exec("BEGIN IMMEDIATE;" + schema + "COMMIT;")
 	}

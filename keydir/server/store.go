@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -43,12 +44,14 @@ type store struct {
 	closing chan struct{} // closed first: no new reads
 	once    sync.Once
 	done    sync.WaitGroup
+	trouble atomic.Pointer[diskTrouble] // of the last write; nil: none
 }
 
 // A write is what one request changes. Its error undoes it alone.
 type write struct {
 	do         func(*conn) error
 	checkpoint bool // instead of do
+	whole      bool // the checkpoint emptied the write-ahead log
 	err        error
 	done       chan struct{}
 }
@@ -158,14 +161,20 @@ func (s *store) gather(first *write) []*write {
 
 func (s *store) commit(all []*write) {
 	writes := slices.DeleteFunc(slices.Clone(all), func(w *write) bool { return w.checkpoint })
+	before := s.writer.TotalChanges()
 	err := s.writer.transaction(writes)
+	s.note(err, writes, s.writer.TotalChanges() > before)
+	whole := false
 	if len(writes) < len(all) && err == nil {
-		_, err = s.writer.one("PRAGMA wal_checkpoint(TRUNCATE)")
+		var busy int64
+		busy, err = s.writer.one("PRAGMA wal_checkpoint(TRUNCATE)")
+		whole = err == nil && busy == 0
 	}
 	for _, w := range all {
 		if w.err == nil {
 			w.err = err
 		}
+		w.err, w.whole = diskFault(w.err), whole
 		close(w.done)
 	}
 }
@@ -201,11 +210,13 @@ func (s *store) closeAll() error {
 }
 
 // checkpoint moves the write-ahead log into the database and empties it, so that
-// what was deleted is in neither. It does what it can while others read.
-func (s *store) checkpoint() error {
-	err := s.enqueue(&write{checkpoint: true, done: make(chan struct{})})
+// what was deleted is in neither. It does what it can while others read; whole says
+// that this was all.
+func (s *store) checkpoint() (whole bool, err error) {
+	w := &write{checkpoint: true, done: make(chan struct{})}
+	err = s.enqueue(w)
 	if errors.Is(err, errClosed) {
-		return nil
+		return true, nil // closing does the same
 	}
-	return err
+	return w.whole, err
 }

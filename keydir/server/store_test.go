@@ -191,6 +191,9 @@ func TestWritersAndTheEnd(t *testing.T) {
 func TestNew(t *testing.T) {
 	key := []byte(known().Users["bob"].Sign.Private)
 	for what, prepare := range map[string]func(o *Options) error{
+		"a database without the secret": func(o *Options) error {
+			return errors.Join(os.WriteFile(filepath.Join(o.Dir, keyName), key, 0o600), os.WriteFile(filepath.Join(o.Dir, databaseName), nil, 0o600))
+		},
 		"a key that others may read": func(o *Options) error { return os.WriteFile(filepath.Join(o.Dir, keyName), key, 0o644) },
 		"a damaged key": func(o *Options) error {
 			return os.WriteFile(filepath.Join(o.Dir, keyName), bytes.Replace(key, []byte("M"), []byte("!"), 1), 0o600)

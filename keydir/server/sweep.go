@@ -36,13 +36,46 @@ func (d *Directory) sweepHourly(ctx context.Context) {
 		if err := d.sweep(); err != nil {
 			d.o.Trouble("the sweep of the directory", err)
 		}
-		if err := d.store.checkpoint(); err != nil {
-			d.o.Trouble("the sweep of the directory", err)
-		}
+		d.forget()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+	}
+}
+
+// forgetEvery is how often the write-ahead log is emptied, at most.
+const forgetEvery = 10 * time.Second
+
+// forget has what was deleted go from the write-ahead log, too.
+func (d *Directory) forget() {
+	select {
+	case d.deleted <- struct{}{}:
+	default:
+	}
+}
+
+// forgetSoon empties the write-ahead log when something was deleted: at once, and not
+// again for a while. It runs beside the sending of mail, which may wait for a server.
+func (d *Directory) forgetSoon(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.deleted:
+		}
+		whole, err := d.store.checkpoint()
+		if err != nil {
+			d.o.Trouble("the database of the directory", err)
+		}
+		if err != nil || !whole { // somebody was reading
+			d.forget()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(forgetEvery):
 		}
 	}
 }

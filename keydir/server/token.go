@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"mime"
 	"net/http"
 	"strings"
+
+	"parley/keydir"
 )
 
 // getLink answers GET /users/U/TOKEN with a page that asks; programs that look at
@@ -22,7 +25,7 @@ func (d *Directory) getLink(w http.ResponseWriter, r *http.Request) {
 		found, err = pageOf(l.account)
 	}
 	if err != nil {
-		d.fail(w, err)
+		d.failLink(w, r, name, err)
 		return
 	}
 	p := &page{Title: "Delete " + name, User: name, Found: found, Activates: l.activates, Expires: day(l.expires)}
@@ -42,7 +45,7 @@ func (d *Directory) postLink(w http.ResponseWriter, r *http.Request) {
 		err = d.store.write(func(c *conn) (err error) { activated, err = c.follow(name, token, now); return err })
 	}
 	if err != nil {
-		d.fail(w, err)
+		d.failLink(w, r, name, err)
 		return
 	}
 	d.answers.drop(name)
@@ -59,6 +62,33 @@ func (d *Directory) postLink(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Write([]byte(said + "\n"))
+}
+
+// failLink says that a link does nothing: to who has a browser, with what may have
+// happened and what to do. It tells no more than a look-up of the name does.
+func (d *Directory) failLink(w http.ResponseWriter, r *http.Request, name string, err error) {
+	status := http.StatusNotFound
+	switch {
+	case errors.Is(err, errGone):
+		status = http.StatusGone
+	case !errors.Is(err, errNotFound):
+		d.fail(w, err)
+		return
+	}
+	if !takesHTML(r) {
+		d.fail(w, err)
+		return
+	}
+	p := &page{Title: "This link does nothing", URL: d.o.URL, Gone: status == http.StatusGone}
+	if keydir.CheckUsername(name) == nil {
+		p.User = name
+		err := d.store.read(func(c *conn) error { _, err := c.active(name); return err })
+		if p.Active = err == nil; err != nil && !errors.Is(err, errNotFound) {
+			d.fail(w, err)
+			return
+		}
+	}
+	d.show(w, status, "nolink.html", p)
 }
 
 // takesHTML reports whether a client says that it takes HTML, as browsers do.

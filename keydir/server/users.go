@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -30,7 +31,7 @@ func (d *Directory) postUser(w http.ResponseWriter, r *http.Request) {
 	}
 	now := d.o.Now()
 	if reg.Proof != nil {
-		if err := reg.Proof.Verify(d.PublicKey(), reg.Username, keys, now); err != nil {
+		if err := reg.Proof.Verify(d.PublicKey(), reg.Username, reg.Email, keys, now); err != nil {
 			d.fail(w, err)
 			return
 		}
@@ -38,7 +39,7 @@ func (d *Directory) postUser(w http.ResponseWriter, r *http.Request) {
 	box := d.mailbox(reg.Email)
 	err = d.store.write(func(c *conn) error { return c.register(&reg, keys, box, d.o.Limits.MailsPerDay, now) })
 	if errors.Is(err, errMailbox) {
-		d.tooMany(w, 24*time.Hour)
+		d.tooMany(w, 24*time.Hour, fmt.Sprintf("%v: it gets at most %d a day; try again in a day, or take another address", err, d.o.Limits.MailsPerDay))
 		return
 	}
 	if err != nil {
@@ -101,25 +102,25 @@ func (d *Directory) postKeys(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, err)
 		return
 	}
-	rot, keys, err := keydir.ParseRotation(b, d.PublicKey(), name, now)
-	if err == nil && rot.Version != a.version+1 {
-		err = errVersion
-	}
-	var old keydir.Keys
-	if err == nil {
-		old, err = a.keys()
-	}
-	if err == nil {
-		err = rot.VerifyOld(old.Sign, name, keys)
-	}
-	if err == nil && keys.Equal(old) {
-		err = errSame
-	}
+	old, err := a.keys()
 	if err != nil {
 		d.fail(w, err)
 		return
 	}
+	rot, keys, err := plausible(b, a.version, old)
+	if err != nil {
+		d.fail(w, err)
+		return
+	}
+	// What is wrong at a glance is said without a limit; verifying signatures is work.
 	if d.limited(w, r, d.limits.registrations) {
+		return
+	}
+	if err = rot.VerifyOld(old.Sign, name, keys); err == nil {
+		_, _, err = keydir.ParseRotation(b, d.PublicKey(), name, now) // the new keys' proofs
+	}
+	if err != nil {
+		d.fail(w, err)
 		return
 	}
 	if err := d.store.write(func(c *conn) error { return c.rotate(name, &rot, keys, old.Sign, now) }); err != nil {
@@ -129,6 +130,23 @@ func (d *Directory) postKeys(w http.ResponseWriter, r *http.Request) {
 	d.answers.drop(name)
 	d.counts.rotations.Add(1)
 	d.reply(w, name)
+}
+
+// plausible reads a rotation as far as that can be done without verifying a signature.
+func plausible(body []byte, version int64, old keydir.Keys) (rot keydir.Rotation, keys keydir.Keys, err error) {
+	if err := json.Unmarshal(body, &rot); err != nil {
+		return rot, keys, fmt.Errorf("%w: %w", keydir.ErrMalformed, err)
+	}
+	if rot.Version != version+1 {
+		return rot, keys, errVersion
+	}
+	if rot.Proof == nil {
+		return rot, keys, fmt.Errorf("%w: there is none", keydir.ErrProof)
+	}
+	if keys, err = keydir.ParseKeys(rot.MessageKey, rot.SignKey); err == nil && keys.Equal(old) {
+		err = errSame
+	}
+	return rot, keys, err
 }
 
 // postMail answers POST /users/U/mail: a new link to delete an account, sent to its

@@ -47,6 +47,7 @@ type page struct {
 	User                  string
 	Found                 *userPage // the account, in full
 	Activates, Done       bool
+	Gone, Active          bool // of a link that does nothing: it came too late; the name is active
 	Expires               string
 	Said                  string // one line
 }
@@ -74,7 +75,7 @@ func day(ms int64) string { return time.UnixMilli(ms).UTC().Format("2 January 20
 
 // show sends a page.
 func (d *Directory) show(w http.ResponseWriter, status int, name string, p *page) {
-	p.Base = d.prefix
+	p.Base = d.base
 	var b strings.Builder
 	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
 		d.fail(w, fmt.Errorf("the page %s: %w", name, err))

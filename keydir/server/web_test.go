@@ -77,6 +77,15 @@ func TestWrongMethods(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"} {
 			rec := w.ask(method, path, "")
+			if strings.HasSuffix(path, "/keys") || strings.HasSuffix(path, "/mail") {
+				// For who asks, they are tokens that nobody has.
+				if method == "GET" {
+					if rec.Code != 404 || rec.Body.String() != "404 page not found\n" {
+						t.Errorf("%s %s: %d %q", method, path, rec.Code, rec.Body)
+					}
+					continue
+				}
+			}
 			if strings.Contains(allowed, method) == (rec.Code == 405) {
 				t.Errorf("%s %s: %d", method, path, rec.Code)
 			}

@@ -216,14 +216,14 @@ func (w *world) enrol(name string, p pair) (remove string) {
 func (w *world) send() {
 	w.t.Helper()
 	for {
-		var m *waiting
-		if err := w.d.store.read(func(c *conn) (err error) { m, err = c.next(); return err }); err != nil {
+		var all []*waiting
+		if err := w.d.store.read(func(c *conn) (err error) { all, _, err = c.due(w.clock.now()); return err }); err != nil {
 			w.t.Fatal(err)
 		}
-		if m == nil || m.due > w.clock.now().UnixMilli() {
+		if len(all) == 0 {
 			return
 		}
-		w.d.handle(context.Background(), m)
+		w.d.carry(context.Background(), all)
 	}
 }
 
@@ -264,7 +264,7 @@ func (w *world) lastMail() string {
 	return all[0]
 }
 
-var linkPattern = regexp.MustCompile(`https?://[a-z0-9.:/]+?(/users/[a-z0-9_-]+/[A-Za-z0-9_=-]{44})`)
+var linkPattern = regexp.MustCompile(`https?://[a-zA-Z0-9.:/%]+?(/users/[a-z0-9_-]+/[A-Za-z0-9_=-]{44})`)
 
 // linksIn returns the paths of the links in the text of a mail.
 func linksIn(mail string) (paths []string) {
@@ -289,7 +289,7 @@ func (w *world) answer(name string) (keydir.Answer, keydir.Keys) {
 // rotation is the body of POST /users/U/keys.
 func (w *world) rotation(name string, version int64, to pair, old *rsa.PrivateKey) string {
 	w.t.Helper()
-	proof, err := keydir.Prove(w.d.PublicKey(), name, to.keys(), to.message, to.sign, w.clock.now())
+	proof, err := keydir.Prove(w.d.PublicKey(), name, "", to.keys(), to.message, to.sign, w.clock.now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
