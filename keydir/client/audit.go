@@ -27,6 +27,7 @@ type Touch struct {
 	Version    int64  `json:"key_version"`
 	MessageKey string `json:"message_key,omitempty"` // fingerprints in hex
 	SignKey    string `json:"sign_key,omitempty"`
+	Hash       string `json:"hash"` // of its line
 }
 
 // A Finding is what an audit says of one user.
@@ -36,6 +37,9 @@ type Finding struct {
 	Earlier int64   `json:"earlier,omitempty"` // entries beyond the last thousand, not listed
 	Agrees  bool    `json:"agrees"`            // nothing is wrong
 	Problem string  `json:"problem,omitempty"`
+
+	broken error // the entries make no sense
+	due    bool  // the directory is to be asked
 }
 
 // A Report is the result of an audit.
@@ -50,95 +54,101 @@ type Report struct {
 	Problem   string    `json:"problem,omitempty"` // of the log as a whole
 }
 
+// An audit is one under way.
+type audit struct {
+	c        *Client
+	r        Report
+	subjects []Subject
+	byName   map[string]*Finding // by [keydir.NameHash]
+}
+
 // Audit verifies the whole log from its first entry to its signed head, and through
-// the head that was known before, and lists what concerns the subjects. A user whose
-// last entry does not say what was expected, or not what the directory answers now, is
-// [keydir.ErrLog], as is a log that does not add up; the report says which. It keeps
-// one entry at a time, and what it lists.
+// the head that was known before, and lists what concerns the subjects, each once. A
+// user whose entries make no sense, or whose last entry does not say what was expected
+// or what the directory answers now, is [keydir.ErrLog], as is a log that does not add
+// up; the report says which. What contradicts an answer may have happened since: after
+// a moment the log is verified on to its present head, and the user looked up again.
+// It keeps one entry at a time, and what it lists. Other errors are [ErrTwice],
+// [keydir.ErrUsername] and those of [Client.Follow] and [Client.Lookup].
 func (c *Client) Audit(ctx context.Context, known keydir.Head, subjects []Subject) (Report, error) {
+	u := audit{c: c, byName: map[string]*Finding{}}
+	var err error
+	if u.subjects, err = MergeSubjects(subjects); err != nil {
+		return Report{}, err
+	}
 	key, err := c.Key(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Directory: c.base, Key: rsakey.Of(key).Hex(), Made: c.o.Now(), Findings: make([]Finding, len(subjects))}
-	names := map[string]int{}
-	for i, s := range subjects {
+	u.r = Report{Directory: c.base, Key: rsakey.Of(key).Hex(), Made: c.o.Now(), Findings: make([]Finding, len(u.subjects))}
+	for i, s := range u.subjects {
+		u.r.Findings[i] = Finding{User: s.User, Touches: []Touch{}, due: true}
+		u.byName[keydir.NameHash(s.User)] = &u.r.Findings[i]
+	}
+	err = u.run(ctx, known)
+	return u.r, err
+}
+
+func (u *audit) run(ctx context.Context, known keydir.Head) error {
+	at, err := u.walk(ctx, known, keydir.Head{})
+	for round := 1; err == nil; round++ {
+		lies, failed := u.judge(ctx)
+		if failed != nil || lies == nil || round == rounds {
+			return errors.Join(failed, lies)
+		}
+		if err = pause(ctx, u.c.o.again); err == nil {
+			at, err = u.walk(ctx, at, at)
+		}
+	}
+	return err
+}
+
+// walk verifies what there is after start, and returns the head that it leads to.
+func (u *audit) walk(ctx context.Context, known, start keydir.Head) (keydir.Head, error) {
+	head, err := u.c.headAfter(ctx, known)
+	if err == nil {
+		err = u.c.walk(ctx, head, known, start, func(e keydir.Entry, hash string) error {
+			u.see(e, hash, head.Size)
+			return nil
+		})
+	}
+	u.r.Size, u.r.Hash = head.Size, head.Hash
+	if errors.Is(err, keydir.ErrLog) {
+		u.r.Problem = err.Error()
+	}
+	return head, err
+}
+
+func (u *audit) see(e keydir.Entry, hash string, size int64) {
+	if e.Action != keydir.Removed {
+		u.r.Active++
+	}
+	if f := u.byName[e.Name]; f != nil {
+		f.add(Touch{e.Seq, e.Time, e.Action, e.Version, e.MessageKey, e.SignKey, hash})
+	}
+	if u.c.o.Progress != nil && (e.Seq%keydir.PageEntries == 0 || e.Seq == size) {
+		u.c.o.Progress(e.Seq, size)
+	}
+}
+
+// MergeSubjects returns each user once, in order. The errors are [keydir.ErrUsername]
+// and [ErrTwice].
+func MergeSubjects(subjects []Subject) (all []Subject, err error) {
+	index := map[string]int{}
+	for _, s := range subjects {
 		if err := keydir.CheckUsername(s.User); err != nil {
-			return Report{}, err
+			return nil, err
 		}
-		r.Findings[i] = Finding{User: s.User, Touches: []Touch{}}
-		names[keydir.NameHash(s.User)] = i
-	}
-	head, err := c.follow(ctx, known, keydir.Head{}, func(e keydir.Entry, _ string) error {
-		if e.Action != keydir.Removed {
-			r.Active++
-		}
-		if i, ok := names[e.Name]; ok {
-			r.Findings[i].add(e)
-		}
-		return nil
-	})
-	r.Size, r.Hash = head.Size, head.Hash
-	if err != nil {
-		if errors.Is(err, keydir.ErrLog) {
-			r.Problem = err.Error()
-		}
-		return r, err
-	}
-	return r, c.judge(ctx, &r, subjects)
-}
-
-func (f *Finding) add(e keydir.Entry) {
-	if len(f.Touches) == maxTouches {
-		f.Touches, f.Earlier = f.Touches[1:], f.Earlier+1
-	}
-	f.Touches = append(f.Touches, Touch{e.Seq, e.Time, e.Action, e.Version, e.MessageKey, e.SignKey})
-}
-
-// judge compares the last entry of each subject with what was expected, and with what
-// the directory answers.
-func (c *Client) judge(ctx context.Context, r *Report, subjects []Subject) error {
-	var bad error
-	for i, s := range subjects {
-		f := &r.Findings[i]
-		err := c.judgeOne(ctx, f, s, r.Size)
-		if err != nil && !errors.Is(err, keydir.ErrLog) {
-			return err
-		}
-		if f.Agrees = err == nil; err != nil {
-			f.Problem = err.Error()
-			bad = errors.Join(bad, fmt.Errorf("%s: %w", s.User, err))
+		i, known := index[s.User]
+		switch {
+		case !known:
+			index[s.User] = len(all)
+			all = append(all, s)
+		case all[i].Want == nil:
+			all[i].Want = s.Want
+		case s.Want != nil && *s.Want != *all[i].Want:
+			return nil, fmt.Errorf("%s: %w", s.User, ErrTwice)
 		}
 	}
-	return bad
-}
-
-func (c *Client) judgeOne(ctx context.Context, f *Finding, s Subject, size int64) error {
-	var last Touch
-	if n := len(f.Touches); n > 0 {
-		last = f.Touches[n-1]
-	}
-	gone := last.Seq == 0 || last.Action == keydir.Removed
-	if s.Want != nil && (gone || fingerprint(last.MessageKey, last.SignKey) != *s.Want) {
-		return fmt.Errorf("%w: its last entry has not the keys that it should have", keydir.ErrLog)
-	}
-	a, k, err := c.Lookup(ctx, s.User)
-	switch {
-	case errors.Is(err, ErrNoUser):
-		if !gone {
-			return fmt.Errorf("%w: entry %d has keys for a user whom it says it does not know", keydir.ErrLog, last.Seq)
-		}
-		return nil
-	case err != nil:
-		return err
-	case a.LogSeq > size: // it has happened since
-		return nil
-	case gone || a.LogSeq != last.Seq || a.Version != last.Version || !last.of(k):
-		return fmt.Errorf("%w: it answers with other keys than its log has", keydir.ErrLog)
-	}
-	return nil
-}
-
-func (t Touch) of(k keydir.Keys) bool {
-	return t.MessageKey == rsakey.Of(k.Message).Hex() && t.SignKey == rsakey.Of(k.Sign).Hex()
+	return all, nil
 }

@@ -73,7 +73,7 @@ func (m *Cache) Lookup(ctx context.Context, user string) (keydir.Answer, keydir.
 
 // ask starts a look-up; m.mu is held.
 func (m *Cache) ask(ctx context.Context, user string) *question {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*m.c.o.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.c.o.Timeout)
 	q := &question{done: make(chan struct{}), cancel: cancel}
 	m.asked[user] = q
 	go func() {

@@ -31,6 +31,11 @@ var (
 	ErrUnbound = errors.New("the answer does not say whose keys it has")
 	// ErrNoLog means that the directory keeps no key log, as those of the original's kind.
 	ErrNoLog = errors.New("this directory keeps no key log")
+	// ErrFar means that an answer's entry has more than [MaxWalk] entries after it: that
+	// it stands in the log, and is the last of its name, was not verified.
+	ErrFar = errors.New("the entry is too far back in the log to be verified here: parley keydir audit does")
+	// ErrTwice means that an audit is to find one user with two fingerprints.
+	ErrTwice = errors.New("a user is named twice, with different fingerprints")
 	// ErrNoRotation means that the directory cannot replace keys.
 	ErrNoRotation = errors.New("this directory cannot replace keys")
 )
@@ -43,13 +48,18 @@ type Options struct {
 	// URL/key at first use: the caller pins what [Client.Key] returns.
 	Key *rsa.PublicKey
 	// Unbound accepts answers without a name, of directories of the original's kind,
-	// until one with a name has come. Any user's answer could then be passed off as
+	// until one with a name has come or they turn out to keep a log. Any user's answer could then be passed off as
 	// any other's, which only pins notice. [Provider.Binds] says when not to.
 	Unbound bool
 
 	Timeout time.Duration     // of one request; 0 means [Timeout]
 	HTTP    http.RoundTripper // nil: a transport of its own, which uses no proxy
 	Now     func() time.Time  // nil: the clock
+
+	// Progress is told how many of how many entries an audit has verified, once a page.
+	Progress func(verified, size int64)
+
+	again time.Duration // before a contradiction is looked at again; 0 means againPause
 }
 
 // A Client asks one directory. It is safe for concurrent use; Close lets its idle
@@ -60,7 +70,8 @@ type Client struct {
 	o       Options
 	http    *http.Client
 	own     *http.Transport // nil if the caller's
-	binding atomic.Bool     // an answer with a name has come
+	binding atomic.Bool     // an answer with a name has come, or it keeps a log
+	logless atomic.Bool     // it was asked and keeps none
 
 	mu  sync.Mutex
 	key *rsa.PublicKey
@@ -77,6 +88,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.again == 0 {
+		o.again = againPause
 	}
 	c := &Client{base: u.String(), host: u.Scheme + "://" + u.Host, o: o, key: o.Key}
 	rt := o.HTTP
@@ -136,7 +150,8 @@ func (c *Client) Key(ctx context.Context) (*rsa.PublicKey, error) {
 
 // Lookup asks for a user's keys and verifies the answer. Errors are
 // [keydir.ErrUsername], before anything is asked; [ErrNoUser]; [ErrUnreachable];
-// [ErrUnbound]; and those of [keydir.ParseAnswer].
+// [ErrUnbound], also for an answer without a name from a directory that keeps a log,
+// which is asked once; and those of [keydir.ParseAnswer].
 func (c *Client) Lookup(ctx context.Context, user string) (keydir.Answer, keydir.Keys, error) {
 	fail := func(err error) (keydir.Answer, keydir.Keys, error) { return keydir.Answer{}, keydir.Keys{}, err }
 	// The name comes from whoever wrote a message: it goes into a path only if it is one.
@@ -156,18 +171,41 @@ func (c *Client) Lookup(ctx context.Context, user string) (keydir.Answer, keydir
 	case status != http.StatusOK:
 		return fail(unexpected(status))
 	}
-	return c.answer(body, key, user)
+	return c.answer(ctx, body, key, user)
 }
 
-func (c *Client) answer(body []byte, key *rsa.PublicKey, user string) (keydir.Answer, keydir.Keys, error) {
+func (c *Client) answer(ctx context.Context, body []byte, key *rsa.PublicKey, user string) (keydir.Answer, keydir.Keys, error) {
 	a, k, err := keydir.ParseAnswer(body, key, user, c.o.Now())
 	if err != nil {
 		return keydir.Answer{}, keydir.Keys{}, err
 	}
 	if a.Bound() {
 		c.binding.Store(true)
-	} else if !c.o.Unbound || c.binding.Load() {
-		return keydir.Answer{}, keydir.Keys{}, ErrUnbound
+	} else if err := c.mayBeUnbound(ctx); err != nil {
+		return keydir.Answer{}, keydir.Keys{}, err
 	}
 	return a, k, nil
+}
+
+// mayBeUnbound is [ErrUnbound] if this directory's answers have names. Who keeps a log
+// does so for named users.
+func (c *Client) mayBeUnbound(ctx context.Context) error {
+	if !c.o.Unbound || c.binding.Load() {
+		return ErrUnbound
+	}
+	if c.logless.Load() {
+		return nil
+	}
+	status, _, err := c.get(ctx, "/log/head", keydir.MaxBody)
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusOK:
+		c.binding.Store(true)
+		return ErrUnbound
+	case status < 400 || status >= 500:
+		return unexpected(status)
+	}
+	c.logless.Store(true)
+	return nil
 }

@@ -13,10 +13,15 @@ import (
 	"parley/keydir/client"
 )
 
-// serve answers every request with one status and body, and tells what was asked.
+// serve answers every request with one status and body, and tells what was asked. It
+// keeps no log.
 func serve(t testing.TB, status int, body string) (url string, asked *atomic.Pointer[string]) {
 	asked = &atomic.Pointer[string]{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/log/head") {
+			http.NotFound(w, r)
+			return
+		}
 		uri := r.RequestURI
 		asked.Store(&uri)
 		w.WriteHeader(status)
@@ -111,6 +116,43 @@ func TestLookup(t *testing.T) {
 	is(t, err, keydir.ErrForged)
 	_, _, err = d.client(t, func(o *client.Options) { o.Now = func() time.Time { return d.now.Add(48 * time.Hour) } }).Lookup(ctx, "alice")
 	is(t, err, keydir.ErrExpired)
+}
+
+// Who keeps a log answers with names; who does not is asked for one once.
+func TestUnboundBesideALog(t *testing.T) {
+	body := world().Provider.Responses[0]
+	for _, c := range []struct {
+		head  int // status of its log
+		want  error
+		asked int // how often two look-ups ask for the log
+	}{
+		{200, client.ErrUnbound, 1},
+		{404, nil, 1},
+		{405, nil, 1},
+		{500, client.ErrUnreachable, 2},
+	} {
+		n := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/log/head" {
+				n++
+				w.WriteHeader(c.head)
+				return
+			}
+			w.Write([]byte(body.Body))
+		}))
+		o := original(t, s.URL, true)
+		for range 2 {
+			_, k, err := o.Lookup(ctx, body.Username)
+			is(t, err, c.want)
+			if (err == nil) != (k.Message != nil) {
+				t.Error("keys and an error")
+			}
+		}
+		s.Close()
+		if n != c.asked {
+			t.Errorf("%d: asked %d times", c.head, n)
+		}
+	}
 }
 
 // A directory that answers nonsense, too much, elsewhere, or nothing.
@@ -270,11 +312,15 @@ func FuzzLookup(f *testing.F) {
 		known[client.Fingerprint(public(f, user(name))).Hex()] = true
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		log := false
 		rt := roundTrip(func(r *http.Request) (*http.Response, error) {
 			w := httptest.NewRecorder()
 			w.Body.Write(body)
 			resp := w.Result()
 			resp.StatusCode, resp.Request = status, r
+			if r.URL.Path == "/log/head" && !log {
+				resp.StatusCode = http.StatusNotFound
+			}
 			return resp, nil
 		})
 		c, err := client.New(client.Options{URL: "http://directory.test", Key: key, Unbound: true, HTTP: rt})
@@ -289,6 +335,7 @@ func FuzzLookup(f *testing.F) {
 		if status >= 400 && len(body)%8 == 0 { // it signs: not every time
 			c.Register(ctx, "alice", "a@b", user("alice"))
 		}
+		log = true
 		c.Follow(ctx, keydir.Head{})
 	})
 }

@@ -10,16 +10,15 @@ import (
 	"strconv"
 	"time"
 
-	"parley/internal/rsakey"
 	"parley/keydir"
 )
 
-// MaxWalk is how many entries of the log [Client.FollowAnswer] goes back for an
-// answer's entry. One that is older is found by an audit only.
-const MaxWalk = 20_000
-
 // maxPage is how long a page of the log may be in bytes.
 const maxPage = keydir.PageEntries * (keydir.MaxEntry + 2)
+
+// maxBusy is how long a log is waited for, in all, whose directory has had too many
+// requests from here.
+const maxBusy = 2 * time.Minute
 
 // Head returns the signed head of the directory's log. Errors are [ErrNoLog],
 // [ErrUnreachable] and those of [keydir.ParseHead].
@@ -42,29 +41,39 @@ func (c *Client) Head(ctx context.Context) (keydir.Head, error) {
 
 // Entries calls each with the lines of the log from entry from (1 is the first) to
 // entry to. It asks for as many pages as that takes and keeps one line at a time. The
-// lines are not verified. A log that ends earlier is [keydir.ErrLog].
+// lines are not verified. A page that is not full although there is more is
+// [keydir.ErrLog]: so is a log that ends earlier, and one that comes in drips. A
+// directory that has had too many requests is waited for, for up to 2 min.
 func (c *Client) Entries(ctx context.Context, from, to int64, each func(line []byte) error) error {
-	first := from
+	var waited time.Duration
 	for from <= to {
 		n, err := c.page(ctx, from, to, each)
-		if busy := (*busyError)(nil); errors.As(err, &busy) && from > first {
-			// In the middle of a long log it is worth waiting for the rest.
-			select {
-			case <-ctx.Done():
-				return unreachable(ctx, err)
-			case <-time.After(busy.after):
-				continue
+		if busy := (*busyError)(nil); errors.As(err, &busy) && waited+busy.after <= maxBusy {
+			waited += busy.after
+			if err := pause(ctx, busy.after); err != nil {
+				return err
 			}
+			continue
 		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return fmt.Errorf("%w: it says that it has %d entries and has no entry %d", keydir.ErrLog, to, from)
+		if full := min(keydir.PageEntries, to-from+1); n < full {
+			return fmt.Errorf("%w: it says that it has %d entries, and of %d from entry %d on it shows %d", keydir.ErrLog, to, full, from, n)
 		}
 		from += n
 	}
 	return nil
+}
+
+// pause waits; the error says that the caller did not want to.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return unreachable(ctx, ctx.Err())
+	}
 }
 
 func (c *Client) page(ctx context.Context, from, to int64, each func([]byte) error) (n int64, err error) {
@@ -155,11 +164,16 @@ func (c *Client) walk(ctx context.Context, head, known, start keydir.Head, see f
 		}
 		return nil
 	})
-	if errors.Is(err, ErrNoLog) {
-		err = fmt.Errorf("%w: it has a head and no entries", keydir.ErrLog)
-	}
-	if err == nil && at.Size == head.Size && at.Size > 0 && at.Hash != head.Hash {
+	if err = noEntries(err); err == nil && at.Size == head.Size && at.Size > 0 && at.Hash != head.Hash {
 		err = fmt.Errorf("%w: its entries do not lead to its head", keydir.ErrLog)
+	}
+	return err
+}
+
+// noEntries says of a log whose head was there that its entries must be.
+func noEntries(err error) error {
+	if errors.Is(err, ErrNoLog) {
+		return fmt.Errorf("%w: it has a head and no entries", keydir.ErrLog)
 	}
 	return err
 }
@@ -171,53 +185,6 @@ func meets(head, known keydir.Head) error {
 		return fmt.Errorf("%w: it has %d entries and had %d", keydir.ErrLog, head.Size, known.Size)
 	case head.Size == known.Size && known.Size > 0 && head.Hash != known.Hash:
 		return fmt.Errorf("%w: entry %d is another than it was", keydir.ErrLog, known.Size)
-	}
-	return nil
-}
-
-// FollowAnswer is [Client.Follow], and sees that an answer's entry stands in the log
-// and is the last one of that name: that the directory shows everybody the keys that
-// it shows us. An answer without a name has no entry, and is [ErrUnbound]. Of a log
-// that is not known yet, only what follows the answer's entry is looked at:
-// [Client.Audit] verifies all of it.
-func (c *Client) FollowAnswer(ctx context.Context, known keydir.Head, a keydir.Answer, k keydir.Keys) (keydir.Head, error) {
-	if !a.Bound() {
-		return keydir.Head{}, ErrUnbound
-	}
-	head, err := c.headAfter(ctx, known)
-	switch {
-	case err != nil:
-		return head, err
-	case a.LogSeq > head.Size:
-		return head, fmt.Errorf("%w: the answer names entry %d, and it has %d", keydir.ErrLog, a.LogSeq, head.Size)
-	}
-	start, looking := known, true
-	switch {
-	case head.Size-a.LogSeq >= MaxWalk: // the part that is new, if there is an old one
-		looking = false
-		if known.Size == 0 {
-			return head, nil
-		}
-	case a.LogSeq <= known.Size || known.Size == 0:
-		start = keydir.Head{Size: a.LogSeq - 1}
-	}
-	name := keydir.NameHash(a.Username)
-	return head, c.walk(ctx, head, known, start, func(e keydir.Entry, hash string) error {
-		switch {
-		case looking && e.Seq == a.LogSeq:
-			return agrees(e, hash, a, k)
-		case e.Name == name && e.Seq > a.LogSeq:
-			return fmt.Errorf("%w: entry %d has changed this user's keys since", keydir.ErrLog, e.Seq)
-		}
-		return nil
-	})
-}
-
-// agrees sees that an entry says what an answer says.
-func agrees(e keydir.Entry, hash string, a keydir.Answer, k keydir.Keys) error {
-	if e.Name != keydir.NameHash(a.Username) || e.Version != a.Version || hash != a.LogHash || e.Action == keydir.Removed ||
-		e.MessageKey != rsakey.Of(k.Message).Hex() || e.SignKey != rsakey.Of(k.Sign).Hex() {
-		return fmt.Errorf("%w: entry %d does not say what the answer says", keydir.ErrLog, e.Seq)
 	}
 	return nil
 }

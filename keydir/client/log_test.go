@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"parley/internal/rsakey"
 	"parley/keydir"
 	"parley/keydir/client"
 )
@@ -84,88 +86,7 @@ func TestDefect2RewrittenHistory(t *testing.T) {
 	is(t, err, client.ErrNoLog)
 }
 
-func TestFollowAnswer(t *testing.T) {
-	d := newDirectory(t)
-	c := d.client(t)
-	d.filler(5)
-	d.put("alice", public(t, user("alice")), nil)
-	d.filler(5)
-	a, k, err := c.Lookup(ctx, "alice")
-	check(t, err)
-	var heads []keydir.Head
-	for _, known := range []int64{0, 3, 6, 8, 11} {
-		h := keydir.Head{Size: known}
-		if known > 0 {
-			h.Hash = keydir.Hash([]byte(d.lines[known-1]))
-		}
-		h, err := c.FollowAnswer(ctx, h, a, k)
-		check(t, err)
-		heads = append(heads, h)
-	}
-	for name, change := range map[string]func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys){
-		"other keys":    func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) { return a, public(t, user("bob")) },
-		"other version": func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) { a.Version++; return a, k },
-		"other hash": func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) {
-			a.LogHash = keydir.NoHash
-			return a, k
-		},
-		"other entry": func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) { a.LogSeq--; return a, k },
-		"no entry":    func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) { a.LogSeq = 99; return a, k },
-		"other name":  func(a keydir.Answer, k keydir.Keys) (keydir.Answer, keydir.Keys) { a.Username = "bobby"; return a, k },
-	} {
-		a, k := change(a, k)
-		if _, err := c.FollowAnswer(ctx, heads[0], a, k); !errors.Is(err, keydir.ErrLog) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	_, err = c.FollowAnswer(ctx, heads[0], keydir.Answer{}, k)
-	is(t, err, client.ErrUnbound)
-	// The log has other keys since: the answer is one that is shown to us alone.
-	d.put("alice", public(t, user("bob")), nil)
-	_, err = c.FollowAnswer(ctx, heads[0], a, k)
-	is(t, err, keydir.ErrLog)
-}
-
-func TestAudit(t *testing.T) {
-	d := newDirectory(t)
-	c := d.client(t)
-	d.put("alice", public(t, user("alice")), nil)
-	d.put("bobby", public(t, user("bob")), nil)
-	d.filler(3)
-	d.put("bobby", public(t, user("carol")), nil)
-	d.put("gone-user", public(t, user("carol")), nil)
-	d.remove("gone-user")
-	alice, bob, carol := client.Fingerprint(public(t, user("alice"))), client.Fingerprint(public(t, user("bob"))), client.Fingerprint(public(t, user("carol")))
-	r, err := c.Audit(ctx, keydir.Head{}, []client.Subject{{"alice", &alice}, {"bobby", &carol}, {"nobody", nil}, {"gone-user", nil}})
-	check(t, err)
-	if r.Size != 8 || r.Active != 7 || r.Key != rsakey.Of(&d.key.PublicKey).Hex() {
-		t.Errorf("%+v", r)
-	}
-	for i, want := range []int{1, 2, 0, 2} {
-		if f := r.Findings[i]; len(f.Touches) != want || !f.Agrees {
-			t.Errorf("%+v", f)
-		}
-	}
-	for name, s := range map[string]client.Subject{"old keys": {"bobby", &bob}, "nobody": {"nobody", &bob}, "gone": {"gone-user", &carol}} {
-		r, err = c.Audit(ctx, keydir.Head{}, []client.Subject{{"alice", &alice}, s})
-		is(t, err, keydir.ErrLog)
-		if !r.Findings[0].Agrees || r.Findings[1].Agrees || r.Findings[1].Problem == "" {
-			t.Errorf("%s: %+v", name, r)
-		}
-	}
-	// It answers with keys that its log has not.
-	d.users["alice"].keys = public(t, user("carol"))
-	_, err = c.Audit(ctx, keydir.Head{}, []client.Subject{{"alice", nil}})
-	is(t, err, keydir.ErrLog)
-	// It denies a user whom its log has.
-	delete(d.users, "alice")
-	_, err = c.Audit(ctx, keydir.Head{}, []client.Subject{{"alice", nil}})
-	is(t, err, keydir.ErrLog)
-	_, err = c.Audit(ctx, keydir.Head{Size: 2, Hash: keydir.NoHash}, nil)
-	is(t, err, keydir.ErrLog)
-}
-
-// A directory that says in the middle of a long log that it has had enough is asked
+// A directory that says that it has had enough, also before the first page, is asked
 // again when it says.
 func TestBusyDirectory(t *testing.T) {
 	d := newDirectory(t)
@@ -177,32 +98,57 @@ func TestBusyDirectory(t *testing.T) {
 	}
 	d.busy = 1
 	ended, cancel := context.WithCancel(ctx)
-	d.entered = nil
-	cancel()
+	d.before = func(path string) {
+		if path == "/log" {
+			cancel()
+		}
+	}
 	_, err := c.Follow(ended, keydir.Head{})
 	is(t, err, client.ErrUnreachable)
 }
 
-// An entry far back in a long log is for the audit; what is new is verified.
-func TestFollowAnswerFarBack(t *testing.T) {
+// One that goes on saying so is not waited for without end.
+func TestBusyForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, key := time.Now(), private(world().Users["alice"].Sign.Private)
+		rt := roundTrip(func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			if r.URL.Path == "/log/head" {
+				b, err := keydir.Head{Size: 1, Hash: keydir.Hash(nil), Time: begin.UnixMilli()}.Sign(key)
+				check(t, err)
+				w.Write(b)
+			} else {
+				w.Header().Set("Retry-After", "50")
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+			return w.Result(), nil
+		})
+		c, err := client.New(client.Options{URL: "http://directory.test", Key: &key.PublicKey, HTTP: rt})
+		check(t, err)
+		_, err = c.Follow(ctx, keydir.Head{})
+		is(t, err, client.ErrUnreachable)
+		if d := time.Since(begin); d != 100*time.Second {
+			t.Errorf("waited %v", d)
+		}
+	})
+}
+
+// A directory that shows its log entry by entry would keep a client busy for days.
+func TestDrippingDirectory(t *testing.T) {
 	d := newDirectory(t)
 	c := d.client(t)
-	d.put("alice", public(t, user("alice")), nil)
-	d.filler(client.MaxWalk)
-	a, k, err := c.Lookup(ctx, "alice")
-	check(t, err)
-	known, err := c.FollowAnswer(ctx, keydir.Head{}, a, k)
-	check(t, err)
-	if n := d.asked["/log"]; n != 0 || known.Size != client.MaxWalk+1 {
-		t.Errorf("%d pages, %+v", n, known)
+	d.filler(keydir.PageEntries + 5)
+	for _, drip := range []int{1, 5, keydir.PageEntries - 1} {
+		d.drip, d.asked = drip, map[string]int{}
+		_, err := c.Follow(ctx, keydir.Head{})
+		is(t, err, keydir.ErrLog)
+		if n := d.asked["/log"]; n != 1 {
+			t.Errorf("%d a page: asked for %d", drip, n)
+		}
 	}
-	d.filler(3)
-	_, err = c.FollowAnswer(ctx, known, a, k)
+	d.drip = 2 // enough for what is left
+	known := d.trueHead()
+	d.filler(2)
+	_, err := c.Follow(ctx, known)
 	check(t, err)
-	if n := d.asked["/log"]; n != 1 {
-		t.Errorf("%d pages", n)
-	}
-	d.put("alice", public(t, user("bob")), nil)
-	_, err = c.FollowAnswer(ctx, known, a, k)
-	is(t, err, keydir.ErrLog)
 }

@@ -49,7 +49,7 @@ func (c *Client) Register(ctx context.Context, user, email string, p Private) er
 		MessageKey: string(rsakey.EncodePublic(k.Message)), SignKey: string(rsakey.EncodePublic(k.Sign)),
 	}
 	if key, err := c.Key(ctx); err == nil {
-		if r.Proof, err = keydir.Prove(key, user, k, p.Message, p.Sign, c.o.Now()); err != nil {
+		if r.Proof, err = keydir.Prove(key, user, email, k, p.Message, p.Sign, c.o.Now()); err != nil {
 			return err
 		}
 	}
@@ -100,7 +100,7 @@ func (c *Client) Rotate(ctx context.Context, user string, old crypto.Signer, p P
 	case status != http.StatusOK:
 		return fail(unexpected(status))
 	}
-	a, got, err := c.answer(answer, key, user)
+	a, got, err := c.answer(ctx, answer, key, user)
 	if err == nil && !got.Equal(k) {
 		err = fmt.Errorf("%w: it answers with other keys than it was given", keydir.ErrLog)
 	}
@@ -116,7 +116,7 @@ func (c *Client) rotation(provider *rsa.PublicKey, user string, version int64, o
 	if err != nil {
 		return nil, k, err
 	}
-	proof, err := keydir.Prove(provider, user, k, p.Message, p.Sign, c.o.Now())
+	proof, err := keydir.Prove(provider, user, "", k, p.Message, p.Sign, c.o.Now())
 	if err != nil {
 		return nil, k, err
 	}

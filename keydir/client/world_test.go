@@ -117,9 +117,12 @@ type directory struct {
 	lines   []string
 	head    *keydir.Head // instead of the true one
 	noLog   bool
-	busy    int            // pages of the log, but the first, that are refused for now
-	asked   map[string]int // requests by path
-	gate    chan struct{}  // look-ups wait for it
+	busy    int               // pages of the log that are refused for now
+	drip    int               // entries of a page, if not 0
+	before  func(path string) // called before each request
+	last    map[string]int64  // versions of names, also of those that are gone
+	asked   map[string]int    // requests by path
+	gate    chan struct{}     // look-ups wait for it
 	mailed  []keydir.Registration
 	refuse  string
 	entered chan string // users asked for, if not nil
@@ -130,11 +133,12 @@ type account struct {
 	version  int64
 	seq      int64
 	rotation *keydir.RotationProof
+	hash     string // instead of the true one of the entry
 }
 
 func newDirectory(t testing.TB) *directory {
 	// A user's key: smaller than the vectors' server key, and signing is what takes long.
-	d := &directory{t: t, key: private(world().Users["alice"].Sign.Private), now: time.Now(), users: map[string]*account{}, asked: map[string]int{}}
+	d := &directory{t: t, key: private(world().Users["alice"].Sign.Private), now: time.Now(), users: map[string]*account{}, asked: map[string]int{}, last: map[string]int64{}}
 	d.server = httptest.NewServer(d)
 	t.Cleanup(d.server.Close)
 	return d
@@ -143,6 +147,7 @@ func newDirectory(t testing.TB) *directory {
 func (d *directory) client(t testing.TB, change ...func(*client.Options)) *client.Client {
 	t.Helper()
 	o := client.Options{URL: d.server.URL + "/", Key: &d.key.PublicKey, Now: func() time.Time { return d.now }}
+	client.AtOnce(&o)
 	for _, c := range change {
 		c(&o)
 	}
@@ -161,7 +166,8 @@ func (d *directory) put(name string, k keydir.Keys, rotation *keydir.RotationPro
 		a, action = &account{}, keydir.Published
 		d.users[name] = a
 	}
-	a.keys, a.version, a.rotation = k, a.version+1, rotation
+	a.keys, a.version, a.rotation = k, d.last[name]+1, rotation
+	d.last[name] = a.version
 	d.log(keydir.Entry{
 		Action: action, Name: keydir.NameHash(name), Version: a.version,
 		MessageKey: rsakey.Of(k.Message).Hex(), SignKey: rsakey.Of(k.Sign).Hex(),
@@ -195,8 +201,11 @@ func (d *directory) trueHead() keydir.Head {
 func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	d.asked[r.URL.Path]++
-	gate := d.gate
+	gate, before := d.gate, d.before
 	d.mu.Unlock()
+	if before != nil {
+		before(r.URL.Path)
+	}
 	name, isUser := strings.CutPrefix(r.URL.Path, "/users/")
 	if d.entered != nil && isUser {
 		d.entered <- name
@@ -228,13 +237,17 @@ func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		b, _ := h.Sign(d.key)
 		w.Write(b)
-	case r.URL.Path == "/log" && d.busy > 0 && r.URL.Query().Get("from") != "1":
+	case r.URL.Path == "/log" && d.busy > 0:
 		d.busy--
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "too many requests", http.StatusTooManyRequests)
 	case r.URL.Path == "/log" && !d.noLog:
 		from, _ := strconv.Atoi(r.URL.Query().Get("from"))
-		for _, l := range d.lines[min(from-1, len(d.lines)):min(from-1+keydir.PageEntries, len(d.lines))] {
+		page := keydir.PageEntries
+		if d.drip > 0 {
+			page = d.drip
+		}
+		for _, l := range d.lines[min(from-1, len(d.lines)):min(from-1+page, len(d.lines))] {
 			io.WriteString(w, l+"\n")
 		}
 	default:
@@ -244,10 +257,14 @@ func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (d *directory) answer(name string) []byte {
 	a := d.users[name]
+	hash := a.hash
+	if hash == "" {
+		hash = keydir.Hash([]byte(d.lines[a.seq-1]))
+	}
 	b, err := (&keydir.Answer{
 		MessageKey: string(rsakey.EncodePublic(a.keys.Message)), SignKey: string(rsakey.EncodePublic(a.keys.Sign)),
 		Username: name, Version: a.version, Issued: d.now.UnixMilli(), Expires: d.now.Add(24 * time.Hour).UnixMilli(),
-		LogSeq: a.seq, LogHash: keydir.Hash([]byte(d.lines[a.seq-1])), Rotation: a.rotation,
+		LogSeq: a.seq, LogHash: hash, Rotation: a.rotation,
 	}).Sign(d.key)
 	if err != nil {
 		panic(err)
@@ -259,7 +276,7 @@ func (d *directory) register(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	reg, k, err := keydir.ParseRegistration(b)
 	if err == nil && reg.Proof != nil {
-		err = reg.Proof.Verify(&d.key.PublicKey, reg.Username, k, d.now)
+		err = reg.Proof.Verify(&d.key.PublicKey, reg.Username, reg.Email, k, d.now)
 	}
 	if err == nil && d.users[reg.Username] != nil {
 		err = keydir.ErrTaken
