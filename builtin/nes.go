@@ -234,6 +234,7 @@ type answer struct {
 	Answer keydir.Answer `json:"answer"`
 	Key    []byte        `json:"key"` // the directory's
 	Head   keydir.Head   `json:"head"`
+	Far    bool          `json:"far,omitempty"` // see [client.ErrFar]
 }
 
 // Lookup asks for a user's keys, and sees that the directory's log shows everybody
@@ -244,15 +245,10 @@ func (nesSystem) Lookup(ctx context.Context, asked []byte, user string) ([]byte,
 		return nil, err
 	}
 	defer c.Close()
-	a, keys, err := c.Lookup(ctx, user)
-	if err != nil {
+	a, _, head, err := c.LookupFollowed(ctx, q.Head, user)
+	found := answer{Answer: a, Head: head, Far: errors.Is(err, client.ErrFar)}
+	if err != nil && !found.Far {
 		return nil, directoryError(err)
-	}
-	found := answer{Answer: a, Head: q.Head}
-	if a.Bound() || q.Head.Size > 0 {
-		if found.Head, err = c.FollowAnswer(ctx, q.Head, a, keys); err != nil && !errors.Is(err, client.ErrNoLog) {
-			return nil, directoryError(err)
-		}
 	}
 	key, err := c.Key(ctx)
 	if err != nil {
@@ -294,6 +290,9 @@ func (nesSystem) Learn(state parley.Bucket, user string, found []byte) (n messen
 	}
 	if first {
 		n.Note = "The directory " + url + " is asked for keys from now on. Its own key is the one it offered: " + rsakey.Of(key).String()
+	}
+	if f.Far {
+		n.Note = "The key of this contact is " + client.ErrFar.Error() + "."
 	}
 	keys, err := keydir.ParseKeys(f.Answer.MessageKey, f.Answer.SignKey)
 	if err != nil {

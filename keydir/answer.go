@@ -68,15 +68,15 @@ func ParseAnswer(body []byte, provider *rsa.PublicKey, user string, now time.Tim
 	if err != nil {
 		return fail(err)
 	}
+	if name, err := r.String("username"); err == nil && name != user {
+		return fail(ErrOtherUser)
+	}
 	keys, err := ParseKeys(a.MessageKey, a.SignKey)
 	if err != nil {
 		return fail(err)
 	}
 	if !a.Bound() {
 		return a, keys, nil
-	}
-	if a.Username != user {
-		return fail(ErrOtherUser)
 	}
 	if now.Add(Skew).Before(time.UnixMilli(a.Issued)) || now.Add(-Skew).After(time.UnixMilli(a.Expires)) {
 		return fail(ErrExpired)
@@ -88,11 +88,14 @@ func answer(r jsonobject.Object) (a Answer, err error) {
 	if a.MessageKey, err = r.String("public_key_message"); err == nil {
 		a.SignKey, err = r.String("public_key_sign")
 	}
-	if _, named := r["username"]; err == nil && named {
-		err = a.bound(r)
-	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: response: %w", ErrMalformed, err)
+	}
+	// Further members may be anything, as for the original: only all of ours together
+	// are taken for ours.
+	full := a
+	if full.bound(r) == nil {
+		return full, nil
 	}
 	return a, nil
 }

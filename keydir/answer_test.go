@@ -67,7 +67,8 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// Signed by the directory, but out of its range.
+// Signed by a directory, but not as ours does: the keys count as those of a directory
+// of the original's kind, unless it says that they are somebody else's.
 func TestAnswersOutOfRange(t *testing.T) {
 	for what, change := range map[string]func(m map[string]any){
 		"version 0":         func(m map[string]any) { m["key_version"] = 0 },
@@ -97,7 +98,9 @@ func TestAnswersOutOfRange(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := []byte(`{"response":` + string(b) + `,"signature":"` + rsakey.EncodeBase64(sig) + `"}`)
-		if a, _, err := keydir.ParseAnswer(body, &provider().PublicKey, "alice", at); !errors.Is(err, keydir.ErrMalformed) {
+		want := map[string]error{"no keys": keydir.ErrMalformed, "an empty name": keydir.ErrOtherUser, "a name with space": keydir.ErrOtherUser}[what]
+		a, _, err := keydir.ParseAnswer(body, &provider().PublicKey, "alice", at)
+		if !errors.Is(err, want) || a.Bound() || want == nil && a.Version+a.LogSeq+a.Expires != 0 {
 			t.Errorf("%s: %+v, %v", what, a, err)
 		}
 	}

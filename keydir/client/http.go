@@ -107,17 +107,21 @@ func (c *Client) request(ctx context.Context, method, path string, send []byte) 
 		return nil, unreachable(ctx, err)
 	}
 	if resp.StatusCode == http.StatusTooManyRequests {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
 		resp.Body.Close()
-		return nil, &busyError{after: retryAfter(resp)}
+		return nil, &busyError{after: retryAfter(resp), text: refused(resp.StatusCode, text).Error()}
 	}
 	return resp, nil
 }
 
 // A busyError is a directory that has had too many requests from here.
-type busyError struct{ after time.Duration }
+type busyError struct {
+	after time.Duration
+	text  string // its own words
+}
 
-func (*busyError) Error() string {
-	return ErrUnreachable.Error() + ": it has had too many requests from here; try again later"
+func (e *busyError) Error() string {
+	return ErrUnreachable.Error() + ": it has had too many requests: " + e.text
 }
 
 func (*busyError) Unwrap() error { return ErrUnreachable }
