@@ -18,6 +18,9 @@ type chatCmd struct {
 }
 
 func (c *chatCmd) Run(ctx context.Context, a *app) error {
+	if err := nes.CheckPeer(c.To); err != nil {
+		return err
+	}
 	if !term.IsTerminal(os.Stdin) || !term.IsTerminal(os.Stdout) {
 		return nes.Errorf(nes.Usage, "chat needs a terminal on standard input and output: use send and listen in scripts")
 	}

@@ -106,6 +106,8 @@ func TestChat(t *testing.T) {
 	sb.await("THE KEYS OF ALICE HAVE CHANGED")
 	sb.await("NOT SENT")
 	sb.keys("Escape")
+	sb.await("KEYS CHANGED: nothing is sent")
+	sb.keys("Escape")
 	sb.await("ended with 0")
 	l := bob.listen()
 	l.await("carol > psst")

@@ -3,12 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
+
+	"github.com/alecthomas/kong"
 
 	"parley/internal/nes"
 	"parley/internal/term"
@@ -27,6 +32,9 @@ func (c *registerCmd) Run(ctx context.Context, a *app) error {
 	if err := e.Register(ctx, c.Email); err != nil {
 		return err
 	}
+	if err := a.fingerprint(e.Fingerprint); err != nil {
+		return err
+	}
 	err = a.say("Username registered. Check email for activation.")
 	// So that what others send before the first listen is not lost.
 	quick, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -39,7 +47,24 @@ func (c *registerCmd) Run(ctx context.Context, a *app) error {
 
 type sendCmd struct {
 	To      string `short:"t" required:"" placeholder:"USER" help:"Recipient."`
-	Message string `short:"m" required:"" placeholder:"TEXT" help:"Text."`
+	Message text   `short:"m" required:"" placeholder:"TEXT" help:"Text, whatever it begins with."`
+}
+
+// text is a flag's value that is taken as it is, also when it looks like a flag, and
+// checked before anything could have changed its bytes.
+type text string
+
+// Decode takes the next argument.
+func (t *text) Decode(ctx *kong.DecodeContext) error {
+	v, ok := ctx.Scan.Pop().Value.(string)
+	switch {
+	case !ok:
+		return errors.New("expected a text")
+	case !utf8.ValidString(v):
+		return errors.New("the text is not UTF-8")
+	}
+	*t = text(v)
+	return nil
 }
 
 func (c *sendCmd) Run(ctx context.Context, a *app) error {
@@ -48,7 +73,7 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer e.Close()
-	if err := e.Queue(ctx, c.To, c.Message); err != nil {
+	if err := e.Queue(ctx, c.To, string(c.Message)); err != nil {
 		return err
 	}
 	limit, cancel := context.WithTimeout(ctx, nes.SendTimeout)
@@ -129,7 +154,19 @@ func (c *generateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := a.fingerprint(s.Fingerprint); err != nil {
+		return err
+	}
 	return a.say("Keys generated successfully.")
+}
+
+// fingerprint shows ours beside the result.
+func (a *app) fingerprint(of func() (string, error)) error {
+	f, err := of()
+	if err == nil {
+		a.note("Fingerprint of your keys: " + f)
+	}
+	return err
 }
 
 // progress shows a dot a second while big keys are made.
@@ -174,6 +211,9 @@ func (c *rotateCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := a.fingerprint(e.Fingerprint); err != nil {
+		return err
+	}
 	return a.say("Keys rotated successfully. Those who know the old ones will be asked to accept the new.")
 }
 
@@ -183,11 +223,17 @@ type trustCmd struct {
 }
 
 func (c *trustCmd) Run(ctx context.Context, a *app) error {
+	if err := nes.CheckPeer(c.User); err != nil {
+		return err
+	}
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
+	if e.Self(c.User) {
+		return c.own(ctx, a, e)
+	}
 	o, err := e.Offered(ctx, c.User)
 	if err != nil {
 		return err
@@ -202,6 +248,24 @@ func (c *trustCmd) Run(ctx context.Context, a *app) error {
 		return nes.Prefix("Nothing was changed", err)
 	}
 	return a.say("The keys of " + term.Line(c.User) + " were accepted.")
+}
+
+// own compares our keys with what others are given for them.
+func (c *trustCmd) own(ctx context.Context, a *app, e *nes.Engine) error {
+	if c.New != "" {
+		return nes.Errorf(nes.Usage, "%s is you: your keys are those on this device, and there is nothing to accept", c.User)
+	}
+	o, err := e.OwnKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.say(strings.TrimSuffix(o.String(), "\n")); err != nil {
+		return err
+	}
+	if !o.Same() {
+		return nes.Errorf(nes.Untrusted, "The provider offers others other keys for %s than those on this device: who sends to you does not reach you, or somebody else reads it.", c.User)
+	}
+	return a.say("These are your own keys, and the provider offers the same ones.")
 }
 
 type configCmd struct {
@@ -223,6 +287,15 @@ func (c *configCmd) Run(a *app) error {
 	}
 	if err := a.say("# " + term.Line(s.Config) + there); err != nil {
 		return err
+	}
+	switch f, err := s.Fingerprint(); {
+	case err == nil:
+		f = "# Fingerprint of your keys: " + f
+		if err := a.say(f); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		a.note("Your keys cannot be read: " + err.Error())
 	}
 	for _, f := range nes.Fields {
 		from := s.Values[f.Name].From

@@ -32,7 +32,7 @@ type commands struct {
 	PrivateSign    string `short:"j" name:"private_sign" aliases:"private-sign" placeholder:"FILE" help:"Private key file for signing. Default: ~/.nes/<user>-rsa-sign"`
 	PublicSign     string `short:"J" name:"public_sign" aliases:"public-sign" placeholder:"FILE" help:"Public key file for signature verification. Default: ~/.nes/<user>-rsa-sign.pub"`
 	User           string `short:"u" placeholder:"NAME" help:"Local username. Default: <os_user>"`
-	Config         string `short:"c" placeholder:"FILE" help:"Optional config file. Default: ~/.nes/config"`
+	Config         string `short:"c" placeholder:"FILE" help:"Optional config file. Supported fields: MQTT_BROKER_ADDRESS, PUBKEY_ADDRESS, PUBKEY_PUBLIC_KEY_FILE, PRIVATE_KEY_MESSAGE_FILE, PUBLIC_KEY_MESSAGE_FILE, PRIVATE_KEY_SIGN_FILE, PUBLIC_KEY_SIGN_FILE, NES_USERNAME. Default: ~/.nes/config"`
 	Public         bool   `help:"Use the article's servers: tcp://test.mosquitto.org:1883 and https://microshell.pl/pubkey."`
 
 	Register registerCmd `cmd:"" help:"Register username at PubKey Service"`

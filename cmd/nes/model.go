@@ -66,7 +66,10 @@ type model struct {
 	connected bool
 	broker    string // why it is not
 	others    int
-	alert     string
+	alert     string // the peer's keys have changed
+	page      int    // its first row on the screen
+	seen      bool   // its last row has been on the screen
+	hidden    bool
 	note      string
 }
 
@@ -87,7 +90,8 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = max(msg.Width, 10), max(msg.Height, 4)
 		m.input.SetWidth(m.width - 4)
-		m.scroll = min(m.scroll, m.maxScroll())
+		m.page, m.scroll = 0, min(m.scroll, m.maxScroll())
+		m = m.look()
 	case tea.KeyPressMsg:
 		return m.key(msg)
 	case inMsg:
@@ -102,7 +106,8 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case changedMsg:
 		if msg.peer == m.peer {
-			m.alert = term.Text(msg.text)
+			m.alert, m.page, m.seen, m.hidden = term.Text(msg.text), 0, false, false
+			m = m.look()
 		} else {
 			m.note = "The keys of " + term.Line(msg.peer) + " have changed: nes listen shows more."
 		}
@@ -120,7 +125,42 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
+// look notes whether all of the alert has been on the screen.
+func (m model) look() model {
+	m.seen = m.seen || !m.paged() || m.page+m.pageHeight() >= len(m.alertLines())
+	return m
+}
+
+// turn scrolls the alert.
+func (m model) turn(rows int) model {
+	m.page = max(min(m.page+rows, len(m.alertLines())-m.pageHeight()), 0)
+	return m.look()
+}
+
+// alertKey is what keys do while an alert is shown, if that is something of their own.
+func (m model) alertKey(key string) (model, bool) {
+	switch {
+	case !m.seen && (key == "enter" || key == "esc"), m.paged() && key == "pgdown":
+		return m.turn(m.pageHeight()), true
+	case key == "esc", key == "enter" && (m.paged() || m.input.Value() == ""):
+		m.hidden = true
+		return m, true
+	case m.paged() && key == "pgup":
+		return m.turn(-m.pageHeight()), true
+	case m.paged() && key == "up":
+		return m.turn(-1), true
+	case m.paged() && key == "down":
+		return m.turn(1), true
+	}
+	return m, false
+}
+
 func (m model) key(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
+	if m.alert != "" && !m.hidden {
+		if next, done := m.alertKey(k.String()); done {
+			return next, nil
+		}
+	}
 	switch k.String() {
 	case "ctrl+c", "esc":
 		return m, tea.Quit

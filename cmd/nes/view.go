@@ -16,11 +16,19 @@ var (
 	stateStyle = lipgloss.NewStyle().Faint(true)
 )
 
+// indent stands before every row of a message but its first: no row that others have
+// written begins where a message does.
+const indent = "    "
+
 // View draws the screen: a title, messages, perhaps an alert, a status line, the input.
+// An alert that does not fit below the messages takes their place, page by page.
 func (m model) View() tea.View {
-	rows := []string{barStyle.Render(fit(" "+m.user+" with "+m.peer+"   (Enter sends, PgUp and PgDn scroll, Esc ends)", m.width))}
-	rows = append(rows, m.body()...)
-	for _, l := range m.alertLines() {
+	var rows []string
+	if !m.paged() {
+		rows = append(rows, barStyle.Render(fit(" "+m.user+" with "+m.peer+"   (Enter sends, PgUp and PgDn scroll, Esc ends)", m.width)))
+		rows = append(rows, m.body()...)
+	}
+	for _, l := range m.alertRows() {
 		rows = append(rows, alertStyle.Render(fit(l, m.width)))
 	}
 	rows = append(rows, barStyle.Render(fit(m.status(), m.width)))
@@ -35,9 +43,20 @@ func (m model) View() tea.View {
 
 // status is what is known of the broker, of others, and what was noted last.
 func (m model) status() string {
+	if m.paged() {
+		all, rows := len(m.alertLines()), len(m.alertRows())
+		s := fmt.Sprintf(" rows %d-%d of %d", m.page+1, min(m.page+rows, all), all)
+		if m.seen {
+			return s + " | Enter, Esc: hide"
+		}
+		return s + " | Enter: more"
+	}
 	s := " broker: connected"
 	if !m.connected {
 		s = " broker: " + m.broker
+	}
+	if m.alert != "" && m.hidden {
+		s = " KEYS CHANGED: nothing is sent |" + s
 	}
 	if m.others > 0 {
 		s += fmt.Sprintf(" | %d from others: nes listen shows them", m.others)
@@ -51,22 +70,44 @@ func (m model) status() string {
 	return s
 }
 
-// alertLines is the alert, as far as there is room.
+// alertLines is all of the alert, if it is shown.
 func (m model) alertLines() []string {
-	if m.alert == "" {
+	if m.alert == "" || m.hidden {
 		return nil
 	}
-	lines := strings.Split(lipgloss.Wrap("!!! "+m.alert, m.width, ""), "\n")
-	return lines[:min(len(lines), max(m.height-4, 0))]
+	return strings.Split(lipgloss.Wrap("!!! "+m.alert, m.width, ""), "\n")
 }
 
+// paged reports whether the alert does not fit below one line of messages.
+func (m model) paged() bool { return len(m.alertLines()) > m.height-4 }
+
+// alertRows is the part of the alert that is on the screen.
+func (m model) alertRows() []string {
+	lines := m.alertLines()
+	if !m.paged() {
+		return lines
+	}
+	return lines[m.page:min(m.page+m.pageHeight(), len(lines))]
+}
+
+// pageHeight leaves the status line and the input.
+func (m model) pageHeight() int { return m.height - 2 }
+
 // bodyHeight is how many lines of messages the screen has.
-func (m model) bodyHeight() int { return max(m.height-3-len(m.alertLines()), 1) }
+func (m model) bodyHeight() int { return max(m.height-3-len(m.alertRows()), 1) }
 
 // lines is how an entry is shown: cleaned, wrapped, and with what became of it.
 func (m model) lines(e entry) []string {
-	text := nes.Dated(e.m, m.now())
-	lines := strings.Split(lipgloss.Wrap(strings.ReplaceAll(text, "\t", "    "), m.width, ""), "\n")
+	var lines []string
+	for text := range strings.SplitSeq(strings.ReplaceAll(nes.Dated(e.m, m.now()), "\t", indent), "\n") {
+		text = strings.TrimPrefix(text, indent) // it has one already where it is no first line
+		for row := range strings.SplitSeq(lipgloss.Wrap(text, m.width-len(indent), ""), "\n") {
+			if len(lines) > 0 {
+				row = indent + row
+			}
+			lines = append(lines, row)
+		}
+	}
 	if e.id == 0 || e.state == sent {
 		return lines
 	}
@@ -74,7 +115,7 @@ func (m model) lines(e entry) []string {
 	if last := len(lines) - 1; lipgloss.Width(lines[last]+mark) <= m.width {
 		lines[last] += stateStyle.Render(mark)
 	} else {
-		lines = append(lines, stateStyle.Render(fit(mark, m.width)))
+		lines = append(lines, indent+stateStyle.Render(fit(strings.TrimSpace(mark), m.width-len(indent))))
 	}
 	return lines
 }

@@ -109,6 +109,7 @@ func (e *Engine) nextKeys(bits int) (*Own, error) {
 
 // An Offer is what is known of a peer's keys, and what the provider says now.
 type Offer struct {
+	Local  bool // the keys are ours: Pinned are those on this device
 	Pinned *client.Pin
 	Answer keydir.Answer
 	Keys   keydir.Keys
@@ -130,8 +131,54 @@ func (e *Engine) Offered(ctx context.Context, peer string) (o Offer, err error) 
 		return o, e.providerError(err)
 	}
 	e.forget(peer)
-	o.Answer, o.Keys, err = e.answer(ctx, peer)
+	if o.Answer, o.Keys, err = e.answer(ctx, peer); err == nil {
+		err = e.state.View(func(b parley.Bucket) error { return e.notMixedUp(b, peer, o.Answer, o.Keys) })
+	}
 	return o, e.providerError(err)
+}
+
+// notMixedUp sees that an answer without a name has not our own keys for a peer, nor a
+// peer's for us: anybody's answer could be passed off as anybody else's.
+func (e *Engine) notMixedUp(b parley.Bucket, user string, a keydir.Answer, k keydir.Keys) error {
+	if a.Bound() {
+		return nil
+	}
+	if user != e.user {
+		if own, err := e.keys(); err == nil && own.Owns(k) {
+			return fmt.Errorf("%w: our own", client.ErrOtherName)
+		}
+		return nil
+	}
+	for other, pin := range pins(b).Users() {
+		if other != user && (pin.Keys.Sign.Equal(k.Sign) || pin.Keys.Message.Equal(k.Message)) {
+			return client.ErrOtherName
+		}
+	}
+	return nil
+}
+
+// Self reports whether a name is our own.
+func (e *Engine) Self(user string) bool { return user == e.user }
+
+// OwnKeys compares our keys with those that the provider has for us. What is known as
+// ours is what is on this device, whatever was pinned.
+func (e *Engine) OwnKeys(ctx context.Context) (o Offer, err error) {
+	own, err := e.keys()
+	if err != nil {
+		return o, err
+	}
+	o, err = e.Offered(ctx, e.user)
+	o.Local, o.Pinned = true, &client.Pin{Keys: own.Public()}
+	return o, err
+}
+
+// Fingerprint returns the one of our keys.
+func (e *Engine) Fingerprint() (string, error) {
+	own, err := e.keys()
+	if err != nil {
+		return "", err
+	}
+	return client.Fingerprint(own.Public()).String(), nil
 }
 
 // Trust pins the keys on offer, whose fingerprint a person has compared.
@@ -144,7 +191,10 @@ func (e *Engine) Trust(peer string, o Offer, fingerprint string) error {
 // String is what people see before they decide.
 func (o Offer) String() string {
 	var b strings.Builder
-	if o.Pinned != nil {
+	switch {
+	case o.Local:
+		fmt.Fprintf(&b, "here:    %s\n         message key %s\n         signing key %s\n", client.Fingerprint(o.Pinned.Keys), fingerprint(o.Pinned.Keys.Message), fingerprint(o.Pinned.Keys.Sign))
+	case o.Pinned != nil:
 		fmt.Fprintf(&b, "known:   %s\n         message key %s\n         signing key %s\n         since %s\n", client.Fingerprint(o.Pinned.Keys),
 			fingerprint(o.Pinned.Keys.Message), fingerprint(o.Pinned.Keys.Sign), o.Pinned.Since.Local().Format(time.DateTime))
 	}

@@ -30,27 +30,33 @@ var ErrConfig = errors.New("config file")
 // \" and \\ are; there is no $. A key that comes twice is an error. No error
 // repeats a value: it may be a password.
 func ParseConfig(b []byte) (map[string]string, error) {
+	values, _, err := parseConfig(b)
+	return values, err
+}
+
+// parseConfig is ParseConfig, and tells in which line each key is.
+func parseConfig(b []byte) (values map[string]string, lines map[string]int, err error) {
 	if len(b) > maxConfig {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrConfig, maxConfig)
+		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrConfig, maxConfig)
 	}
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	values := map[string]string{}
+	values, lines = map[string]string{}, map[string]int{}
 	n := 0
 	for line := range strings.Lines(string(b)) {
 		n++
 		key, value, err := parseLine(strings.TrimRight(line, "\r\n"))
 		if err != nil {
-			return nil, fmt.Errorf("%w: line %d: %w", ErrConfig, n, err)
+			return nil, nil, fmt.Errorf("%w: line %d: %w", ErrConfig, n, err)
 		}
 		if key == "" {
 			continue
 		}
 		if _, twice := values[key]; twice {
-			return nil, fmt.Errorf("%w: line %d: %s comes twice", ErrConfig, n, key)
+			return nil, nil, fmt.Errorf("%w: line %d: %s comes twice", ErrConfig, n, key)
 		}
-		values[key] = value
+		values[key], lines[key] = value, n
 	}
-	return values, nil
+	return values, lines, nil
 }
 
 // parseLine returns an empty key for a line that says nothing.
@@ -120,15 +126,19 @@ func formatValue(s string) string {
 // ReadConfig reads a config file. The error of one that is not there is
 // [fs.ErrNotExist].
 func ReadConfig(path string) (map[string]string, error) {
+	v, _, err := readConfig(path)
+	return v, err
+}
+
+func readConfig(path string) (values map[string]string, lines map[string]int, err error) {
 	b, err := readBounded(path, maxConfig)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	v, err := ParseConfig(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if values, lines, err = parseConfig(b); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return v, nil
+	return values, lines, nil
 }
 
 // readBounded reads a regular file of at most limit bytes and one more.
@@ -149,8 +159,13 @@ func readBounded(path string, limit int64) ([]byte, error) {
 }
 
 // StoreConfig changes values of a config file, or makes one of mode 0600. Everything
-// else in it stays, comments too.
+// else in it stays, comments too. A symbolic link stays one: the file that it leads to
+// is changed.
 func StoreConfig(path string, values map[string]string) error {
+	path, err := behindLinks(path)
+	if err != nil {
+		return err
+	}
 	old, err := readBounded(path, maxConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -181,6 +196,21 @@ func StoreConfig(path string, values map[string]string) error {
 		return err
 	}
 	return keyfile.Replace(path, []byte(b.String()))
+}
+
+// behindLinks returns where a symbolic link leads to, though nothing need be there yet.
+func behindLinks(path string) (string, error) {
+	for range 40 {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link, or nothing
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(path) + string(os.PathSeparator) + to // uncleaned: folders may be links, too
+		}
+		path = to
+	}
+	return "", fmt.Errorf("%s: symbolic links without an end", path)
 }
 
 func keysOf(m map[string]string) []string {

@@ -31,14 +31,23 @@ type Engine struct {
 
 	mu  sync.Mutex
 	own *Own
+	far map[string]bool // of whom it was told that their entry is far back in the log
+	// changes are what look-ups have learned and nobody has decided on, by user.
+	changes map[string]*client.ChangedError
+
+	// Look-ups that nobody waits for any more run until end is called.
+	ctx context.Context
+	end context.CancelFunc
+	wg  sync.WaitGroup
 }
 
 // Open makes the engine of these settings. It asks nobody on the network.
 func Open(s *Settings, note func(string)) (*Engine, error) {
-	e := &Engine{S: s, Note: note, user: s.Get(User), now: time.Now}
+	e := &Engine{S: s, Note: note, user: s.Get(User), now: time.Now, far: map[string]bool{}, changes: map[string]*client.ChangedError{}}
+	e.ctx, e.end = context.WithCancel(context.Background())
 	var err error
 	if e.broker, err = ParseBroker(s.Get(Broker)); err != nil {
-		return nil, err
+		return nil, s.inConfig(Broker, err)
 	}
 	if e.state, err = s.openState(); err != nil {
 		return nil, err
@@ -47,11 +56,16 @@ func Open(s *Settings, note func(string)) (*Engine, error) {
 		e.Close()
 		return nil, err
 	}
+	for _, w := range s.Exposed() {
+		note(w)
+	}
 	return e, nil
 }
 
 // Close ends the engine.
 func (e *Engine) Close() error {
+	e.end()
+	e.wg.Wait()
 	if e.dir != nil {
 		e.dir.Close()
 	}
@@ -66,7 +80,7 @@ func (e *Engine) openProvider() error {
 	}
 	u, err := client.ParseURL(e.S.Get(Address))
 	if err != nil {
-		return Errorf(Usage, "the provider's address: %w", err)
+		return e.S.inConfig(Address, Errorf(Usage, "the provider's address: %w", err))
 	}
 	key, err := e.S.providerKey()
 	if err != nil {
@@ -175,9 +189,13 @@ func (e *Engine) lookup(ctx context.Context, peer string) (keydir.Keys, error) {
 		return keydir.Keys{}, e.providerError(err)
 	}
 	err = e.state.Update(func(b parley.Bucket) error {
+		if err := e.notMixedUp(b, peer, a, k); err != nil {
+			return err
+		}
 		_, err := pins(b).Check(e.dir.URL(), peer, a, k, e.now())
 		return err
 	})
+	e.learned(peer, err)
 	if err != nil {
 		e.cache.Forget(peer)
 		return keydir.Keys{}, e.providerError(err)
@@ -185,19 +203,42 @@ func (e *Engine) lookup(ctx context.Context, peer string) (keydir.Keys, error) {
 	return k, nil
 }
 
-// answer returns the provider's answer, and sees that its log has it. An answer that
-// does not fit may have been overtaken by a change: a fresh one then has to.
-func (e *Engine) answer(ctx context.Context, peer string) (a keydir.Answer, k keydir.Keys, err error) {
-	for range 2 {
-		if a, k, err = e.cache.Lookup(ctx, peer); err != nil {
-			return a, k, err
-		}
-		if err = e.follow(ctx, a, k); !errors.Is(err, keydir.ErrLog) {
-			break
-		}
-		e.cache.Forget(peer)
+// answer returns the provider's answer, and sees that its log goes on from where we
+// know it and has the answer. That the log cannot be reached just now is no matter for
+// keys that are pinned already; others are not trusted without it.
+func (e *Engine) answer(ctx context.Context, peer string) (keydir.Answer, keydir.Keys, error) {
+	var known client.Provider
+	err := e.state.View(func(b parley.Bucket) (err error) {
+		known, _, err = pins(b).Provider(e.dir.URL())
+		return err
+	})
+	if err != nil {
+		return keydir.Answer{}, keydir.Keys{}, err
 	}
-	return a, k, err
+	a, k, head, err := e.cache.LookupFollowed(ctx, known.Head, peer)
+	switch {
+	case errors.Is(err, client.ErrFar):
+		e.noteFar(peer)
+	case errors.Is(err, client.ErrUnreachable) && a.Bound():
+		if pin, ok, pinErr := e.pinned(peer); pinErr == nil && ok && pin.Keys.Equal(k) {
+			return a, k, nil
+		}
+		return keydir.Answer{}, keydir.Keys{}, err
+	case err != nil:
+		return keydir.Answer{}, keydir.Keys{}, err
+	}
+	return a, k, e.setHead(head)
+}
+
+// noteFar tells, once of each peer, that the log was not followed to its entry.
+func (e *Engine) noteFar(peer string) {
+	e.mu.Lock()
+	told := e.far[peer]
+	e.far[peer] = true
+	e.mu.Unlock()
+	if !told {
+		e.Note("The keys of " + peer + " in the provider's log: " + client.ErrFar.Error())
+	}
 }
 
 // forget has the next look-up ask the provider.
@@ -207,23 +248,10 @@ func (e *Engine) forget(peer string) {
 	}
 }
 
-// follow sees that the provider's log goes on from where we know it, and has the
-// answer. That it cannot be reached just now is no proof of anything.
-func (e *Engine) follow(ctx context.Context, a keydir.Answer, k keydir.Keys) error {
-	var known client.Provider
-	err := e.state.View(func(b parley.Bucket) (err error) {
-		known, _, err = pins(b).Provider(e.dir.URL())
-		return err
-	})
-	if err != nil || !a.Bound() {
-		return err
-	}
-	head, err := e.dir.FollowAnswer(ctx, known.Head, a, k)
-	if errors.Is(err, client.ErrUnreachable) || errors.Is(err, client.ErrNoLog) {
+// setHead notes how far the provider's log was followed.
+func (e *Engine) setHead(head keydir.Head) error {
+	if head.Size == 0 {
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	return e.state.Update(func(b parley.Bucket) error {
 		now, ok, err := pins(b).Provider(e.dir.URL())

@@ -13,7 +13,7 @@ const (
 	OK        Code = iota
 	Other          // something else went wrong
 	Usage          // the command line or the text to send is wrong
-	Files          // the config file, a key file or the state file
+	Files          // the config file or a value in it, a key file or the state file
 	Network        // the broker cannot be reached or refuses
 	Provider       // the provider cannot be reached, refuses, or lies
 	Untrusted      // a key has changed, or may not be trusted
@@ -27,7 +27,7 @@ var Codes = []struct {
 	{OK, "done"},
 	{Other, "something else went wrong; the text says what"},
 	{Usage, "the command line or the text to send is wrong"},
-	{Files, "the config file, a key file or the state file is missing, damaged, open to others, or in the way"},
+	{Files, "the config file, a key file or the state file is missing, damaged or in the way, a value in the config file is wrong, or others may read the state file"},
 	{Network, "the broker cannot be reached or refuses; a message that was to be sent waits in the outbox"},
 	{Provider, "the provider cannot be reached, does not know the user, refuses, or contradicts itself"},
 	{Untrusted, "a key has changed or may not be trusted: compare fingerprints"},

@@ -16,6 +16,8 @@ import (
 	"parley/internal/keyfile"
 	"parley/internal/rsakey"
 	"parley/keydir"
+	"parley/keydir/client"
+	"parley/secure/nes"
 )
 
 // next stands behind the names of files with keys that are about to replace others.
@@ -105,6 +107,8 @@ type Own struct {
 	// Open are all keys that messages to us may be sealed for: the message key, those
 	// before it, and one that is about to replace it.
 	Open []crypto.Decrypter
+	// former are the signing keys from before rotations: for what we wrote to ourselves.
+	former []*rsa.PublicKey
 	// stamp changes when the files of message keys do.
 	stamp string
 }
@@ -114,7 +118,23 @@ func (o *Own) Public() keydir.Keys {
 	return keydir.Keys{Message: &o.Message.PublicKey, Sign: &o.Sign.PublicKey}
 }
 
-// LoadKeys reads our private keys. Those that others may read are refused.
+// signer returns the key of ours that a message from ourselves is signed with, or the
+// present one.
+func (o *Own) signer(s *nes.Sealed, self string) *rsa.PublicKey {
+	for _, key := range o.former {
+		if _, err := s.Open(self, key); err == nil {
+			return key
+		}
+	}
+	return &o.Sign.PublicKey
+}
+
+// Owns reports whether one of a pair of keys is ours, or was before a rotation.
+func (o *Own) Owns(k keydir.Keys) bool {
+	return k.Sign.Equal(&o.Sign.PublicKey) || slices.ContainsFunc(o.Open, func(d crypto.Decrypter) bool { return k.Message.Equal(d.Public()) })
+}
+
+// LoadKeys reads our private keys, also those that others may read: [Settings.Exposed].
 func (s *Settings) LoadKeys() (*Own, error) {
 	if err := s.finishInstall(); err != nil {
 		return nil, Errorf(Files, "Cannot finish the last key rotation: %w", err)
@@ -145,6 +165,11 @@ func (s *Settings) LoadKeys() (*Own, error) {
 			return nil, Errorf(Files, "Cannot read former private key: %w", err)
 		}
 		o.Open = append(o.Open, key)
+	}
+	for _, path := range olderFiles(s.Get(SignFile)) {
+		if key, err := readPrivate(path); err == nil {
+			o.former = append(o.former, &key.PublicKey)
+		}
 	}
 	return &o, nil
 }
@@ -217,8 +242,48 @@ func olderFiles(path string) (files []string) {
 	return files
 }
 
+// Exposed returns a warning for each of our private keys that others than the owner
+// may read or change. The original takes such files, and other programs make them.
+func (s *Settings) Exposed() (warnings []string) {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	for _, private := range []string{s.Get(MessageFile), s.Get(SignFile)} {
+		for _, path := range append([]string{private}, olderFiles(private)...) {
+			if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 {
+				warnings = append(warnings, fmt.Sprintf("WARNING: others on this computer have rights to the private key %s (mode %04o). Run: chmod 600 %s", path, st.Mode().Perm(), quote(path)))
+			}
+		}
+	}
+	return warnings
+}
+
+// quote writes a path so that a shell takes it as one word.
+func quote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// Fingerprint returns the one of our keys, or [fs.ErrNotExist]. It changes nothing.
+func (s *Settings) Fingerprint() (string, error) {
+	message, err := readPrivate(s.Get(MessageFile))
+	if err != nil {
+		return "", err
+	}
+	sign, err := readPrivate(s.Get(SignFile))
+	if err != nil {
+		return "", err
+	}
+	return client.Fingerprint(keydir.Keys{Message: &message.PublicKey, Sign: &sign.PublicKey}).String(), nil
+}
+
 func readPrivate(path string) (*rsa.PrivateKey, error) {
 	b, err := keyfile.Read(path)
+	if errors.Is(err, keyfile.ErrExposed) {
+		b, err = readBounded(path, keyfile.MaxSize)
+	}
 	if err != nil {
 		return nil, err
 	}

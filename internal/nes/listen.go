@@ -2,6 +2,7 @@ package nes
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,7 +12,6 @@ import (
 	mqttclient "parley/carrier/mqtt/client"
 	"parley/internal/filelock"
 	"parley/internal/term"
-	"parley/keydir"
 	"parley/keydir/client"
 	"parley/secure/nes"
 )
@@ -49,8 +49,11 @@ type Listener struct {
 
 	mu      sync.Mutex // one packet at a time, and the sink
 	peers   map[string]*peerState
-	lookups chan struct{} // how many may run
+	lookups *turns
 	ready   chan struct{} // closed once the sink was told
+
+	owed   []string // entries of the state that could not be deleted
+	faulty bool     // the state file failed, and that was told
 }
 
 // A peerState is what this run knows of a sender.
@@ -58,6 +61,7 @@ type peerState struct {
 	checked time.Time            // when the provider was asked last, with success
 	asking  bool                 // a goroutine is at it
 	held    *client.ChangedError // their keys have changed
+	slow    int                  // look-ups in a row that ended without an answer in time
 }
 
 // Listen subscribes to our topic with the session that the broker keeps for us, and
@@ -80,7 +84,7 @@ func (e *Engine) Listen(ctx context.Context, sink Sink, also func(context.Contex
 	}
 	defer release()
 	inner, fail := context.WithCancelCause(ctx)
-	l := &Listener{e: e, own: own, sink: sink, ctx: inner, fail: fail, peers: map[string]*peerState{}, lookups: make(chan struct{}, 8), ready: make(chan struct{})}
+	l := &Listener{e: e, own: own, sink: sink, ctx: inner, fail: fail, peers: map[string]*peerState{}, lookups: newTurns(), ready: make(chan struct{})}
 	defer l.wg.Wait()
 	defer fail(nil)
 	if err := l.run(also); err != nil {
@@ -136,6 +140,8 @@ func (l *Listener) connect() (*mqttclient.Conn, error) {
 	}
 	o.SessionExpiry = 30 * 24 * time.Hour
 	o.OnState = l.sink.State
+	// A packet that the state file has no room for comes again.
+	o.RetryMin, o.RetryMax = 2*time.Second, 5*time.Second
 	// What the broker has of an earlier run waits for the subscription.
 	return l.e.dial(l.ctx, o)
 }
@@ -197,13 +203,30 @@ func (l *Listener) take(m mqttclient.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err = l.open(s, "", false)
-	if errors.Is(err, errHeldBack) || errors.Is(err, parley.ErrNoKey) {
-		err = l.wait(s.Claimed(), m.Payload)
+	switch held := errors.Is(err, errHeldBack); {
+	case held && !l.fits(s, l.peer(s.Claimed()).held):
+		return nil
+	case held || errors.Is(err, parley.ErrNoKey):
+		err = l.wait(waiting{claimed: s.Claimed(), verified: held, envelope: m.Payload})
 	}
-	if err != nil {
+	if err != nil && !l.fault(err) {
 		l.fail(err)
 	}
 	return err
+}
+
+// fits reports whether a message is signed with the known or the offered keys of a
+// sender whose keys have changed. What fits neither is told, and nobody need keep it:
+// everybody can make such messages, and they would push out the others.
+func (l *Listener) fits(s *nes.Sealed, held *client.ChangedError) bool {
+	_, err := s.Open(l.e.user, held.Old.Sign)
+	if errors.Is(err, parley.ErrForged) && !errors.Is(err, nes.ErrNotForUs) {
+		_, err = s.Open(l.e.user, held.New.Sign)
+	}
+	if err != nil {
+		l.sink.Report(reason(s.Claimed(), err))
+	}
+	return err == nil
 }
 
 // decrypt decrypts with all of our keys; those on disk may be others than when this
@@ -231,6 +254,9 @@ func (l *Listener) decrypt(envelope []byte) (*nes.Sealed, error) {
 // the provider was asked since the message came, and that is final.
 func (l *Listener) open(s *nes.Sealed, waited string, final bool) error {
 	peer := s.Claimed()
+	if l.e.Self(peer) { // what the provider says of us is no matter
+		return l.openWith(s, l.own.signer(s, l.e.user), waited, true)
+	}
 	k, given, err := l.e.peerFile(peer)
 	if err != nil {
 		l.sink.Report(term.Line(err.Error()))
@@ -238,12 +264,18 @@ func (l *Listener) open(s *nes.Sealed, waited string, final bool) error {
 	}
 	p := l.peer(peer)
 	if !given {
-		if p.held != nil {
-			return errHeldBack
-		}
 		pin, known, err := l.e.pinned(peer)
 		if err != nil {
-			return Errorf(Files, "%w", err)
+			return stateFault{err}
+		}
+		if p.held != nil && known && pin.Keys.Equal(p.held.Old) {
+			return errHeldBack
+		}
+		if p.held != nil { // somebody has decided meanwhile
+			p.held = nil
+			if err := l.openHeldBack(peer, waited); err != nil {
+				return err
+			}
 		}
 		if !known {
 			return parley.ErrNoKey
@@ -251,11 +283,25 @@ func (l *Listener) open(s *nes.Sealed, waited string, final bool) error {
 		k = pin.Keys
 		defer l.check(peer)
 	}
-	return l.openWith(s, k, waited, final || given || l.e.dir == nil)
+	return l.openWith(s, k.Sign, waited, final || given || l.e.dir == nil)
 }
 
-func (l *Listener) openWith(s *nes.Sealed, k keydir.Keys, waited string, final bool) error {
-	m, err := s.Open(l.e.user, k.Sign)
+// openHeldBack opens what waits of a sender before a message of theirs, to keep the
+// order.
+func (l *Listener) openHeldBack(peer, but string) error {
+	for _, w := range l.of(peer) {
+		if w.key == but {
+			continue
+		}
+		if _, err := l.openWaiting(w, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Listener) openWith(s *nes.Sealed, sign *rsa.PublicKey, waited string, final bool) error {
+	m, err := s.Open(l.e.user, sign)
 	if errors.Is(err, parley.ErrForged) && !errors.Is(err, nes.ErrNotForUs) && !final {
 		return parley.ErrNoKey
 	}
@@ -266,19 +312,25 @@ func (l *Listener) openWith(s *nes.Sealed, k keydir.Keys, waited string, final b
 	return l.accept(m, waited)
 }
 
-// done takes an envelope out of the waiting room.
-func (l *Listener) done(waited string) error {
-	if waited == "" {
+// done takes an entry out of the state whose message was shown or dropped. If that
+// cannot be saved, it is made up for with the next commit.
+func (l *Listener) done(key string) error {
+	if key == "" {
 		return nil
 	}
-	return l.e.state.Update(func(b parley.Bucket) error { b.Delete(waited); return nil })
+	l.owed = append(l.owed, key)
+	err := l.update(func(parley.Bucket) error { return nil })
+	if l.fault(err) {
+		return nil
+	}
+	return err
 }
 
 // accept takes a verified message: into the guard and the state in one commit, then
 // to the sink, then out of the state.
 func (l *Listener) accept(m nes.Message, waited string) error {
 	shown := Message{From: m.From, Time: m.Time, Text: m.Text}
-	err := l.e.state.Update(func(b parley.Bucket) error {
+	err := l.update(func(b parley.Bucket) error {
 		if m.Presence == nil && count(b, "show/") >= maxLater {
 			return Errorf(Other, "%d messages of others wait: run nes listen to see them", maxLater)
 		}
@@ -361,7 +413,7 @@ func reason(from string, err error) string {
 		err  error
 		text string
 	}{
-		{parley.ErrSeen, "came before: a replay or a copy"},
+		{parley.ErrSeen, "came before"},
 		{parley.ErrLate, "is too old to tell from a replay"},
 		{nes.ErrNotForUs, "was written to somebody else"},
 		{parley.ErrForged, "is forged or damaged"},

@@ -59,7 +59,7 @@ func listener(t *testing.T, e *Engine, f *face) *Listener {
 		t.Fatal(err)
 	}
 	ctx, fail := context.WithCancelCause(context.Background())
-	l := &Listener{e: e, own: own, sink: f.sink(), ctx: ctx, fail: fail, peers: map[string]*peerState{}, lookups: make(chan struct{}, 8), ready: make(chan struct{})}
+	l := &Listener{e: e, own: own, sink: f.sink(), ctx: ctx, fail: fail, peers: map[string]*peerState{}, lookups: newTurns(), ready: make(chan struct{})}
 	close(l.ready)
 	t.Cleanup(func() { fail(nil); l.wg.Wait() })
 	return l
@@ -173,15 +173,15 @@ func TestDefect7WaitingRoom(t *testing.T) {
 	quiet := seal(t, nes.Message{From: "alice", To: "bob", Time: 1, Text: "quiet"}, "alice")
 	// Straight into the room: a state commit and an RSA operation each would take long.
 	l.mu.Lock()
-	if err := l.wait("alice", quiet.Payload); err != nil {
+	if err := l.wait(waiting{claimed: "alice", envelope: quiet.Payload}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range maxWaiting + 10 {
-		if err := l.wait("flood", fmt.Appendf(nil, "envelope %d", i)); err != nil {
+		if err := l.wait(waiting{claimed: "flood", envelope: fmt.Appendf(nil, "envelope %d", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.wait("alice", quiet.Payload); err != nil { // a copy takes no place
+	if err := l.wait(waiting{claimed: "alice", envelope: quiet.Payload}); err != nil { // a copy takes no place
 		t.Fatal(err)
 	}
 	l.mu.Unlock()
@@ -193,7 +193,7 @@ func TestDefect7WaitingRoom(t *testing.T) {
 	}
 	l.mu.Lock()
 	for i := range 40 {
-		if err := l.wait("big-flood", append(make([]byte, 1<<20), byte(i))); err != nil {
+		if err := l.wait(waiting{claimed: "big-flood", envelope: append(make([]byte, 1<<20), byte(i))}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,8 +11,6 @@ import (
 	"parley"
 	mqttclient "parley/carrier/mqtt/client"
 	"parley/internal/filelock"
-	"parley/keydir"
-	"parley/keydir/client"
 	"parley/secure/nes"
 )
 
@@ -21,32 +19,13 @@ const SendTimeout = 30 * time.Second
 
 const maxOutbox = 10_000
 
-// recipient returns the keys to seal for. A provider that cannot be reached is no
-// reason to keep silent where keys are pinned.
-func (e *Engine) recipient(ctx context.Context, peer string) (keydir.Keys, error) {
-	if nes.CheckName(peer) != nil {
-		return keydir.Keys{}, Errorf(Usage, "%w", nes.ErrName)
-	}
-	k, ok, err := e.peerFile(peer)
-	if err != nil || ok {
-		return k, err
-	}
-	pin, known, err := e.pinned(peer)
-	if err != nil {
-		return k, Errorf(Files, "%w", err)
-	}
-	k, err = e.lookup(ctx, peer)
-	if known && ctx.Err() == nil && (errors.Is(err, client.ErrUnreachable) || e.dir == nil) {
-		e.Note("The provider cannot be asked; the keys of " + peer + " that were pinned before are used.")
-		return pin.Keys, nil
-	}
-	return k, err
-}
-
 // Queue seals a text and commits it to the outbox. From then on it is not lost.
 func (e *Engine) Queue(ctx context.Context, peer, text string) error {
-	if len(text) > nes.MaxText || !utf8.ValidString(text) {
-		return Errorf(Usage, "Cannot send message: a text is UTF-8 of at most %d bytes", nes.MaxText)
+	if !utf8.ValidString(text) {
+		return Errorf(Usage, "Cannot send message: the text is not UTF-8")
+	}
+	if len(text) > nes.MaxText {
+		return Errorf(Usage, "Cannot send message: a text is at most %d bytes long", nes.MaxText)
 	}
 	own, err := e.keys()
 	if err != nil {

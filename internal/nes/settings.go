@@ -66,6 +66,7 @@ type Settings struct {
 	Config   string // the config file's path, whether it is there or not
 	Home     string
 	Warnings []string
+	lines    map[string]int // of the config file's values
 }
 
 // Resolve puts settings together: a flag goes before the environment, that before the
@@ -76,7 +77,8 @@ func Resolve(g Given) (*Settings, error) {
 		s.Config = filepath.Join(g.Home, ".nes", "config")
 	}
 	s.Config = s.expand(s.Config)
-	file, err := ReadConfig(s.Config)
+	file, lines, err := readConfig(s.Config)
+	s.lines = lines
 	if err != nil && (g.Config != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, Errorf(Files, "Cannot read config: %w", err)
 	}
@@ -117,7 +119,7 @@ func (s *Settings) defaults(g Given) error {
 	s.unlessSet(User, g.OSUser)
 	user := s.Get(User)
 	if nes.CheckName(user) != nil {
-		return Errorf(Usage, "%.40q is no NES user name (3 to 32 of a-z, 0-9, _ and -): give one with -u", user)
+		return s.inConfig(User, Errorf(Usage, "%.40q is no NES user name (3 to 32 of a-z, 0-9, _ and -): give one with -u", user))
 	}
 	dir := filepath.Join(g.Home, ".nes")
 	s.unlessSet(MessageFile, filepath.Join(dir, user+"-rsa-message"))
@@ -145,6 +147,23 @@ func (s *Settings) expand(path string) string {
 		return filepath.Join(s.Home, path[1:])
 	}
 	return path
+}
+
+// inConfig gives an error of a setting's value the place where it stands, if that is
+// the config file.
+func (s *Settings) inConfig(name string, err error) error {
+	if err == nil || s.Values[name].From != "config" {
+		return err
+	}
+	return Errorf(Files, "config file %s: line %d: %s: %w", s.Config, s.lines[name], name, err)
+}
+
+// CheckPeer is an error for what is no user's name.
+func CheckPeer(name string) error {
+	if nes.CheckName(name) != nil {
+		return Errorf(Usage, "%.40q is nobody's name: %w", name, nes.ErrName)
+	}
+	return nil
 }
 
 // Get returns a value, or "".
@@ -213,7 +232,7 @@ func (s *Settings) providerKey() (*rsa.PublicKey, error) {
 	if path := s.Get(ProviderKey); path != "" {
 		key, err := readPublic(path)
 		if err != nil {
-			return nil, Errorf(Files, "Cannot read provider key: %w", err)
+			return nil, s.inConfig(ProviderKey, Errorf(Files, "Cannot read provider key: %w", err))
 		}
 		return key, nil
 	}

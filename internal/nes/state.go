@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,8 +21,8 @@ import (
 
 // The state file's keys: pins/…, guard/…, out/N (messages for the broker), wait/N
 // (envelopes whose sender's key is not known yet), show/N (taken, and not shown yet),
-// last/PEER (the time of the last message to them), client (the MQTT client ID), and
-// next (the next N).
+// last/PEER (the time of the last message to them), client (the MQTT client ID),
+// rest/URL (when a provider failed last), and next (the next N).
 
 // sub is the part of a bucket whose keys begin with a prefix.
 type sub struct {
@@ -56,11 +57,25 @@ func (s *Settings) openState() (*bucketfile.File, error) {
 			f, err = bucketfile.Open(path)
 		}
 	}
-	if err != nil {
+	var mode fs.FileMode
+	if st, statErr := os.Stat(path); statErr == nil {
+		mode = st.Mode().Perm()
+	}
+	switch {
+	case errors.Is(err, bucketfile.ErrExposed):
+		return nil, &Error{Files, exposedState{fmt.Sprintf("Cannot open state: the state file %s is open to others (mode %04o): if nobody has copied it, run: chmod 600 %s", path, mode, quote(path))}}
+	case err != nil:
 		return nil, Errorf(Files, "Cannot open state: %w", err)
 	}
 	return f, nil
 }
+
+// exposedState is [bucketfile.ErrExposed] in words of its own: the state is no key file.
+type exposedState struct{ text string }
+
+func (e exposedState) Error() string { return e.text }
+
+func (e exposedState) Is(target error) bool { return target == bucketfile.ErrExposed }
 
 // StatePath is where a user's state is kept: USER-state beside the private message key.
 func (s *Settings) StatePath() string { return filepath.Join(s.Dir(), s.Get(User)+"-state") }
@@ -122,9 +137,11 @@ type outgoing struct {
 	key      string
 }
 
-// waiting is an envelope that nobody can verify yet.
+// waiting is an envelope that nobody can verify yet, or whose sender's keys have
+// changed: then it was verified with the known or the offered ones.
 type waiting struct {
 	claimed  string
+	verified bool
 	envelope []byte
 	key      string
 }
@@ -154,17 +171,24 @@ func outbox(b parley.Bucket) []outgoing {
 }
 
 // waitingRoom returns what waits, in order. There may be much of it, and more with
-// each packet: the form is the sender's name, LF and the envelope.
+// each packet: the form is a + if it was verified, the sender's name, LF and the envelope.
 func waitingRoom(b parley.Bucket) (all []waiting) {
 	for k, v := range b.Scan("wait/") {
 		if name, envelope, ok := bytes.Cut(v, []byte("\n")); ok {
-			all = append(all, waiting{string(name), envelope, k})
+			name, verified := bytes.CutPrefix(name, []byte("+"))
+			all = append(all, waiting{string(name), verified, envelope, k})
 		}
 	}
 	return all
 }
 
-func (w *waiting) value() []byte { return append([]byte(w.claimed+"\n"), w.envelope...) }
+func (w *waiting) value() []byte {
+	mark := ""
+	if w.verified {
+		mark = "+"
+	}
+	return append([]byte(mark+w.claimed+"\n"), w.envelope...)
+}
 
 // count returns how many entries of a kind there are.
 func count(b parley.Bucket, kind string) (n int) {

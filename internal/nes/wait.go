@@ -1,6 +1,7 @@
 package nes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -28,19 +29,24 @@ const (
 	checkEvery  = time.Hour
 )
 
+// Time that a look-up gets: at first, and at most for who got no answer before.
+const (
+	askLimit    = 5 * time.Second
+	askLimitMax = 3 * client.Timeout
+)
+
 // wait commits an envelope to the waiting room and sees that its sender's keys are
 // asked for. When the room is full, the sender who has the most in it loses the
 // oldest: a flood pushes out the flood. l.mu is held.
-func (l *Listener) wait(claimed string, envelope []byte) error {
+func (l *Listener) wait(w waiting) error {
 	var lost []string
-	err := l.e.state.Update(func(b parley.Bucket) error {
+	err := l.update(func(b parley.Bucket) error {
 		all := waitingRoom(b)
-		for _, w := range all {
-			if w.claimed == claimed && string(w.envelope) == string(envelope) {
+		for _, old := range all {
+			if old.claimed == w.claimed && string(old.envelope) == string(w.envelope) {
 				return nil // came again
 			}
 		}
-		w := waiting{claimed: claimed, envelope: envelope}
 		w.key = add(b, "wait/", w.value())
 		all = append(all, w)
 		for crowded(all) {
@@ -57,7 +63,7 @@ func (l *Listener) wait(claimed string, envelope []byte) error {
 	for _, name := range lost {
 		l.sink.Report("Too many messages wait for keys: one that claims to be from " + name + " was dropped.")
 	}
-	l.ask(claimed)
+	l.ask(w.claimed)
 	return nil
 }
 
@@ -69,19 +75,36 @@ func crowded(all []waiting) bool {
 	return len(all) > maxWaiting || size > maxWaitingBytes
 }
 
-// loudest returns the oldest envelope of the sender with the most bytes.
+// loudest returns the oldest envelope of the sender with the most bytes, of what nobody
+// has verified: everybody can write that in anybody's name. What was verified makes
+// room only where it takes half of it.
 func loudest(all []waiting) (index int) {
-	size := map[string]int{}
+	size, verified, rest := map[string]int{}, 0, false
 	for _, w := range all {
-		size[w.claimed] += len(w.envelope) + maxWaitingBytes/maxWaiting
+		if w.verified {
+			verified += w.weight()
+		} else {
+			rest = true
+		}
+	}
+	from := verified > maxWaitingBytes/2 || !rest
+	index = -1
+	for _, w := range all {
+		if w.verified == from {
+			size[w.claimed] += w.weight()
+		}
 	}
 	for i, w := range all {
-		if size[w.claimed] > size[all[index].claimed] {
+		if w.verified == from && (index < 0 || size[w.claimed] > size[all[index].claimed]) {
 			index = i
 		}
 	}
 	return index
 }
+
+// weight counts an envelope's bytes and its place: maxWaiting small ones weigh as much
+// as maxWaitingBytes.
+func (w *waiting) weight() int { return len(w.envelope) + maxWaitingBytes/maxWaiting }
 
 // resumeWaiting asks for the keys of all senders in the waiting room.
 func (l *Listener) resumeWaiting() {
@@ -126,7 +149,7 @@ func (l *Listener) keepAsking(peer string, p *peerState) {
 	}
 	for pause := askAgainMin; ; pause = min(2*pause, askAgainMax) {
 		end := l.roomEnd()
-		err := l.askOnce(peer)
+		err := l.askOnce(peer, p)
 		if l.ctx.Err() != nil {
 			return
 		}
@@ -160,18 +183,29 @@ func (l *Listener) roomEnd() (end string) {
 	return end
 }
 
-func (l *Listener) askOnce(peer string) error {
-	if _, given, err := l.e.peerFile(peer); given || err != nil {
+// askOnce asks the provider when it is this sender's turn. Who got no answer in time
+// gets more of it the next time, and one of few turns.
+func (l *Listener) askOnce(peer string, p *peerState) error {
+	if _, given, err := l.e.peerFile(peer); given || err != nil || l.e.Self(peer) {
 		return err
 	}
-	select {
-	case l.lookups <- struct{}{}:
-		defer func() { <-l.lookups }()
-	case <-l.ctx.Done():
-		return l.ctx.Err()
+	l.mu.Lock()
+	slow := p.slow
+	l.mu.Unlock()
+	leave, err := l.lookups.take(l.ctx, slow > 0)
+	if err != nil {
+		return err
 	}
+	defer leave()
+	ctx, stop := context.WithTimeout(l.ctx, min(askLimit<<min(slow, 3), askLimitMax))
+	defer stop()
 	l.e.forget(peer) // an answer from before the message will not do
-	_, err := l.e.lookup(l.ctx, peer)
+	if _, err = l.e.lookup(ctx, peer); ctx.Err() != nil {
+		slow++
+	} else {
+		slow = 0
+	}
+	l.locked(func() { p.slow = slow })
 	return err
 }
 
@@ -183,6 +217,10 @@ func (l *Listener) settle(peer string, p *peerState, end string, err error) (ove
 	defer l.mu.Unlock()
 	// Under the same lock: what comes next finds that nobody asks any more.
 	defer func() { p.asking = !over }()
+	if err := l.e.state.View(func(parley.Bucket) error { return nil }); err != nil {
+		l.fault(stateFault{err})
+		return false, ""
+	}
 	var changed *client.ChangedError
 	switch {
 	case errors.As(err, &changed):
@@ -190,6 +228,10 @@ func (l *Listener) settle(peer string, p *peerState, end string, err error) (ove
 		if p.held == nil || !p.held.New.Equal(changed.New) {
 			p.held = changed
 			l.sink.Changed(peer, Changed(changed))
+		}
+		if err := l.sift(peer, changed, end); err != nil && !l.fault(err) {
+			l.fail(err)
+			return true, ""
 		}
 		return false, "" // until the user or the provider has changed their mind
 	case errors.Is(err, client.ErrNoUser):
@@ -205,13 +247,41 @@ func (l *Listener) settle(peer string, p *peerState, end string, err error) (ove
 	over = true
 	for _, w := range l.of(peer) {
 		left, err := l.openWaiting(w, w.key < end)
-		if err != nil {
+		if err != nil && !l.fault(err) {
 			l.fail(err)
 			return true, ""
 		}
-		over = over && !left
+		over = over && !left && err == nil
 	}
 	return over, ""
+}
+
+// sift keeps of what waits of a sender whose keys have changed only what fits the known
+// or the offered ones, or came after the provider was asked.
+func (l *Listener) sift(peer string, held *client.ChangedError, end string) error {
+	for _, w := range l.of(peer) {
+		if w.key >= end || w.verified {
+			continue
+		}
+		s, err := nes.Decrypt(w.envelope, l.own.Open...)
+		if errors.Is(err, parley.ErrNoKey) {
+			continue
+		}
+		if err != nil {
+			l.sink.Report(reason(peer, err))
+		}
+		if err != nil || !l.fits(s, held) {
+			if err := l.done(w.key); err != nil {
+				return err
+			}
+			continue
+		}
+		w.verified = true
+		if err := l.update(func(b parley.Bucket) error { b.Put(w.key, w.value()); return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unknown drops what waits of a name that the provider does not know, unless its keys
@@ -231,11 +301,11 @@ func (l *Listener) unknown(peer, end string, err error) (over bool) {
 			l.sink.Report(reason(peer, err))
 			failed = l.done(w.key)
 		}
-		if failed != nil {
+		if failed != nil && !l.fault(failed) {
 			l.fail(failed)
 			return true
 		}
-		over = over && !left
+		over = over && !left && failed == nil
 	}
 	return over
 }
@@ -243,6 +313,13 @@ func (l *Listener) unknown(peer, end string, err error) (over bool) {
 // openWaiting opens an envelope of the waiting room, and reports whether it is left
 // there.
 func (l *Listener) openWaiting(w waiting, final bool) (left bool, err error) {
+	there := true
+	if err := l.e.state.View(func(b parley.Bucket) error { there = b.Get(w.key) != nil; return nil }); err != nil {
+		return true, stateFault{err}
+	}
+	if !there { // opened with another one of the sender
+		return false, nil
+	}
 	s, err := nes.Decrypt(w.envelope, l.own.Open...)
 	if err != nil {
 		l.sink.Report(reason(w.claimed, err))
