@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"parley"
-	"parley/content"
 )
 
 // New keys for an account, in steps that each can be repeated:
@@ -173,22 +172,10 @@ func (t *tx) sealAnew(l line) error {
 		return err
 	}
 	for _, seq := range messages {
-		msg, err := t.message(seq)
-		if err != nil {
-			return err
-		}
-		var number []byte
-		if err := t.row("SELECT id FROM timeline WHERE seq = ?", seq)(&number); err != nil {
-			return err
-		}
-		amp, body, err := content.Encode(content.Text{Text: msg.Text})
-		if err != nil {
-			return err
-		}
 		if err := t.exec("DELETE FROM packets WHERE message = ? AND line = ?", seq, l.id); err != nil {
 			return err
 		}
-		if err := t.intend(l.id, seq, "message", number, amp, body, stamp(msg.Sent)); err != nil {
+		if err := t.intendAgain(l.id, seq); err != nil {
 			return err
 		}
 	}

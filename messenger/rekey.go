@@ -77,19 +77,7 @@ func (t *tx) move(from, to line) error {
 		return err
 	}
 	for _, seq := range messages {
-		msg, err := t.message(seq)
-		if err != nil {
-			return err
-		}
-		var number []byte
-		if err := t.row("SELECT id FROM timeline WHERE seq = ?", seq)(&number); err != nil {
-			return err
-		}
-		amp, body, err := content.Encode(content.Text{Text: msg.Text})
-		if err != nil {
-			return err
-		}
-		if err := t.intend(to.id, seq, "message", number, amp, body, stamp(msg.Sent)); err != nil {
+		if err := t.intendAgain(to.id, seq); err != nil {
 			return err
 		}
 	}
@@ -104,6 +92,23 @@ func (t *tx) move(from, to line) error {
 	}
 	t.poke(workSeal | workSend)
 	return t.exec("DELETE FROM intents WHERE line = ?", from.id)
+}
+
+// intendAgain makes an intent of a message of ours that had one before, under its ID.
+func (t *tx) intendAgain(line, seq int64) error {
+	msg, err := t.message(seq)
+	if err != nil {
+		return err
+	}
+	var number []byte
+	if err := t.row("SELECT id FROM timeline WHERE seq = ?", seq)(&number); err != nil {
+		return err
+	}
+	amp, body, err := content.Encode(content.Text{Text: msg.Text})
+	if err != nil {
+		return err
+	}
+	return t.intend(line, seq, "message", number, amp, body, stamp(msg.Sent))
 }
 
 // expire forgets what is only kept for a while.
