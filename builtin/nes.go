@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"parley"
@@ -30,7 +31,8 @@ const NES = "nes"
 //	directory/…     what is known of the directory   (keydir/client.Pins)
 //	user/NAME       pinned keys                      (likewise)
 //	offer/NAME      other keys that the directory has answered with
-//	refused/NAME    such keys, which the user has refused
+//	past/NAME/N     such keys that others took the place of, until the user decides
+//	refused/NAME    fingerprints of such keys, which the user has refused
 //	former/NAME     keys that were pinned until others were accepted
 type nesSystem struct {
 	dial dialer
@@ -121,7 +123,7 @@ func own(state parley.Bucket) (message, sign *rsa.PrivateKey, err error) {
 
 func (nesSystem) Describe(state parley.Bucket) messenger.SystemAccount {
 	a := messenger.SystemAccount{
-		Directory: string(state.Get(keyDirectory)), Registered: state.Get(keyRegistered) != nil, Rotating: state.Get(nextMessage) != nil, Fingerprint: []string{},
+		Directory: string(state.Get(keyDirectory)), Registered: string(state.Get(keyRegistered)) == "yes", Asked: state.Get(keyRegistered) != nil, Rotating: state.Get(nextMessage) != nil, Fingerprint: []string{},
 	}
 	if m, s, err := own(state); err == nil {
 		a.Fingerprint = []string{client.Fingerprint(keydir.Keys{Message: &m.PublicKey, Sign: &s.PublicKey}).String()}
@@ -300,20 +302,20 @@ func (nesSystem) Learn(state parley.Bucket, user string, found []byte) (n messen
 	}
 	n.First, err = pins.Check(url, user, f.Answer, keys, time.Now())
 	if changed := (*client.ChangedError)(nil); errors.As(err, &changed) {
-		if sameKeys(state, refusedPrefix+user, keys) {
-			n.Refused = true
+		if slices.Contains(names(state, refusedPrefix+user), client.Fingerprint(keys).Hex()) {
+			n.Refused, n.Withdrawn = true, dropOffer(state, user)
 			return n, nil
 		}
 		n.Changed, n.Vouched = true, changed.Vouched
-		n.Again = sameKeys(state, offerPrefix+user, keys)
+		if n.Again = sameKeys(state, offerPrefix+user, keys); !n.Again {
+			supersede(state, user)
+		}
 		return n, putOffer(state, offerPrefix+user, offer{nesKeys{f.Answer.MessageKey, f.Answer.SignKey}, f.Answer.Version, changed.Vouched, 0})
 	}
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", messenger.ErrDirectory, err)
 	}
-	n.Withdrawn = state.Get(offerPrefix+user) != nil
-	state.Delete(offerPrefix + user)
-	state.Delete(refusedPrefix + user)
+	n.Withdrawn = dropOffer(state, user)
 	return n, nil
 }
 
@@ -372,7 +374,8 @@ func (nesSystem) Pin(state parley.Bucket, user string, keys []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: the keys of %s: %w", messenger.ErrState, user, err)
 	}
-	for _, p := range []string{offerPrefix, refusedPrefix, formerPrefix} {
+	dropOffer(state, user)
+	for _, p := range []string{refusedPrefix, formerPrefix} {
 		state.Delete(p + user)
 	}
 	client.Pins{Bucket: state}.Set(user, client.Pin{Keys: k, Since: time.Now()})
@@ -392,21 +395,58 @@ func (nesSystem) Accept(state parley.Bucket, user string, now time.Time) error {
 			return err
 		}
 	}
-	state.Delete(offerPrefix + user)
+	dropOffer(state, user)
 	state.Delete(refusedPrefix + user)
 	pins.Set(user, client.Pin{Keys: k, Directory: string(state.Get(keyDirectory)), Version: o.Version, Since: now})
 	return nil
 }
 
+// mostRefused is how many refused offers of a user are remembered, mostPast how many
+// offers that others took the place of before the user decided.
+const (
+	mostRefused = 32
+	mostPast    = 4
+)
+
 // Refuse keeps the pinned keys, and remembers what was offered instead.
 func (nesSystem) Refuse(state parley.Bucket, user string) error {
-	o := state.Get(offerPrefix + user)
-	if o == nil {
+	_, k, ok := getKeys(state, offerPrefix+user)
+	if !ok {
 		return fmt.Errorf("%w: no other keys of %s are known", messenger.ErrState, user)
 	}
-	state.Put(refusedPrefix+user, o)
-	state.Delete(offerPrefix + user)
+	all := append(names(state, refusedPrefix+user), client.Fingerprint(k).Hex())
+	state.Put(refusedPrefix+user, []byte(strings.Join(all[max(len(all)-mostRefused, 0):], " ")))
+	dropOffer(state, user)
 	return nil
+}
+
+// names reads a list of fingerprints.
+func names(state parley.Bucket, name string) []string { return strings.Fields(string(state.Get(name))) }
+
+// dropOffer forgets what was offered, and reports whether something was.
+func dropOffer(state parley.Bucket, user string) bool {
+	had := state.Get(offerPrefix+user) != nil
+	state.Delete(offerPrefix + user)
+	for i := range mostPast {
+		state.Delete(pastName(user, i))
+	}
+	return had
+}
+
+func pastName(user string, i int) string { return fmt.Sprintf("past/%s/%d", user, i) }
+
+// supersede keeps an offer that others take the place of: what is signed with it is
+// genuine if the user decides for it after all.
+func supersede(state parley.Bucket, user string) {
+	if state.Get(offerPrefix+user) == nil {
+		return
+	}
+	for i := mostPast - 1; i > 0; i-- {
+		if was := state.Get(pastName(user, i-1)); was != nil {
+			state.Put(pastName(user, i), was)
+		}
+	}
+	state.Put(pastName(user, 0), state.Get(offerPrefix+user))
 }
 
 func (nesSystem) Rings(state parley.Bucket, user string, came time.Time) (all []messenger.Ring) {
@@ -418,6 +458,11 @@ func (nesSystem) Rings(state parley.Bucket, user string, came time.Time) (all []
 	if _, k, ok := getKeys(state, offerPrefix+user); ok {
 		all = append(all, messenger.Ring{Keys: nesKeyring{state, &k}})
 	}
+	for i := range mostPast {
+		if _, k, ok := getKeys(state, pastName(user, i)); ok {
+			all = append(all, messenger.Ring{Keys: nesKeyring{state, &k}})
+		}
+	}
 	if o, k, ok := getKeys(state, formerPrefix+user); ok && came.UnixMilli() < o.Until {
 		all = append(all, messenger.Ring{Keys: nesKeyring{state, &k}, Trusted: true, Former: true})
 	}
@@ -425,7 +470,8 @@ func (nesSystem) Rings(state parley.Bucket, user string, came time.Time) (all []
 }
 
 func (nesSystem) Forget(state parley.Bucket, user string) {
-	for _, p := range []string{offerPrefix, refusedPrefix, formerPrefix} {
+	dropOffer(state, user)
+	for _, p := range []string{refusedPrefix, formerPrefix} {
 		state.Delete(p + user)
 	}
 	client.Pins{Bucket: state}.Forget(user)
@@ -479,13 +525,21 @@ func (nesSystem) Register(ctx context.Context, asked []byte, contact string) ([]
 	return json.Marshal(f)
 }
 
+func (nesSystem) Registering(state parley.Bucket, asked bool) {
+	if asked {
+		state.Put(keyRegistered, []byte("asked"))
+	} else {
+		state.Delete(keyRegistered)
+	}
+}
+
 // Registered pins the directory's key, if it is known by now.
 func (nesSystem) Registered(state parley.Bucket, found []byte) error {
 	var f answer
 	if err := json.Unmarshal(found, &f); err != nil {
 		return err
 	}
-	state.Put(keyRegistered, []byte{1})
+	state.Put(keyRegistered, []byte("yes"))
 	if f.Key == nil {
 		return nil
 	}

@@ -498,6 +498,66 @@ func TestNESRotate(t *testing.T) {
 	bob.hears("alice", "to the newest key")
 }
 
+// TestNESRotateBadAnswer: the directory has taken the new keys, the answer got lost, and
+// the next thing that answers in its place knows nobody. No key is thrown away.
+func TestNESRotateBadAnswer(t *testing.T) {
+	b, d := newBroker(t, ""), newDirectory(t)
+	bob := newPerson(t, "bob")
+	bob.nesAccount(b, d, "bob", 1)
+	k := nesKeys()
+	setup := builtin.NESSetup{MessageKey: string(rsakey.EncodePrivate(k[4])), SignKey: string(rsakey.EncodePrivate(k[5]))}
+	d.stop()
+	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); !errors.Is(err, parley.ErrOffline) {
+		t.Fatal(err)
+	}
+	bob.stop()
+	d.start()
+	c, err := client.New(client.Options{URL: d.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, _, err := c.Rotate(t.Context(), "bob", private(1).Sign, private(2)); err != nil {
+		t.Fatal(err)
+	}
+	d.stop()
+	l, err := net.Listen("tcp", d.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 64)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.URL.Path:
+		default:
+		}
+		http.NotFound(w, r)
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	bob.start()
+	for path := ""; path != "/users/bob"; {
+		select {
+		case path = <-asked:
+		case <-patience(t).Done():
+			t.Fatal("nobody is asked")
+		}
+	}
+	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); !errors.Is(err, messenger.ErrState) {
+		t.Error(err)
+	}
+	s.Close()
+	<-ended
+	d.start()
+	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); err != nil {
+		t.Error(err)
+	}
+	all, err := bob.Accounts(t.Context())
+	if err != nil || all[0].Rotating || all[0].Fingerprint[0] != client.Fingerprint(must(private(2).Keys())).String() {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 // restartedAfterLook starts the person again, with the keys of all contacts due.
 func (p *person) restartedAfterLook() error {
 	p.stop()

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,7 +24,9 @@ const (
 	nextMessage = "next/message"
 	nextSign    = "next/sign"
 	oldPrefix   = "old/"
-	maxOldKeys  = 8 // the oldest goes first
+	// The last message key that was to be the next and was not taken.
+	unusedMessage = "unused/message"
+	maxOldKeys    = 8 // the oldest goes first
 )
 
 // parseKeys reads the two private keys of a setup, as PKCS #8.
@@ -56,7 +59,7 @@ func (nesSystem) NextKeys(state parley.Bucket, setup []byte) error {
 // Unchanged implements [messenger.System].
 func (nesSystem) Unchanged(state parley.Bucket) {
 	if next := state.Get(nextMessage); next != nil {
-		keepOld(state, next)
+		state.Put(unusedMessage, next)
 	}
 	state.Delete(nextMessage)
 	state.Delete(nextSign)
@@ -94,7 +97,7 @@ func (nesSystem) Rotate(ctx context.Context, asked []byte) ([]byte, error) {
 	}
 	_, have, err := c.Lookup(ctx, q.Name)
 	if err != nil {
-		return nil, directoryError(err)
+		return nil, fmt.Errorf("%w: %w", messenger.ErrNotAsked, directoryError(err))
 	}
 	mine, _ := now.Keys()
 	want, _ := next.Keys()
@@ -115,10 +118,10 @@ func (nesSystem) Rotate(ctx context.Context, asked []byte) ([]byte, error) {
 func notTaken(ctx context.Context, c *client.Client, name string, want keydir.Keys, cause error) error {
 	_, have, err := c.Lookup(ctx, name)
 	switch {
-	case err != nil:
-		return fmt.Errorf("%w: %w", parley.ErrOffline, cause)
-	case have.Equal(want):
+	case err == nil && have.Equal(want):
 		return nil
+	case err == nil && !errors.Is(cause, client.ErrUnreachable): // an answer under way may still be taken
+		return fmt.Errorf("%w: %w", messenger.ErrNotTaken, directoryError(cause))
 	}
 	return directoryError(cause)
 }
@@ -176,8 +179,10 @@ func keepOld(state parley.Bucket, key []byte) {
 // directory may have given away already, and the old ones.
 func decrypters(state parley.Bucket) (all nes.Decrypters, err error) {
 	ders := [][]byte{state.Get(keyMessage)}
-	if next := state.Get(nextMessage); next != nil {
-		ders = append(ders, next)
+	for _, name := range []string{nextMessage, unusedMessage} {
+		if der := state.Get(name); der != nil {
+			ders = append(ders, der)
+		}
 	}
 	var old [][]byte
 	for _, der := range state.Scan(oldPrefix) {

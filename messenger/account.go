@@ -81,6 +81,9 @@ var (
 	ErrNoAccount = errors.New("no such account")
 	// ErrNoUser means that a directory knows no such user.
 	ErrNoUser = errors.New("the directory knows no such user")
+	// ErrNotTaken and ErrNotAsked are of [System.Rotate].
+	ErrNotTaken = errors.New("the directory does not take the new keys")
+	ErrNotAsked = errors.New("the directory was not asked")
 	// ErrDirectory means that a directory's answer was refused, or refuses us.
 	ErrDirectory = errors.New("the directory")
 )
@@ -239,12 +242,25 @@ func (m *Messenger) Register(ctx context.Context, kind, name, contact string) (a
 		if question, ask = row.system.Question(b, row.name); !ask {
 			return fmt.Errorf("%w: the account %q has no directory: hand your public keys over yourself", ErrState, row.name)
 		}
-		return nil
+		if !row.system.Describe(b).Asked {
+			row.system.Registering(b, true)
+		}
+		return b.Flush()
 	})
 	if err != nil {
 		return a, err
 	}
 	answer, err := row.system.Register(ctx, question, contact)
+	if err != nil && !errors.Is(err, parley.ErrOffline) && ctx.Err() == nil {
+		return a, errors.Join(err, m.tx(settled(ctx), "register: refused", func(t *tx) error {
+			b, err := t.Bucket(row.line)
+			if err != nil || row.system.Describe(b).Registered {
+				return err
+			}
+			row.system.Registering(b, false)
+			return b.Flush()
+		}))
+	}
 	if err != nil {
 		return a, err
 	}

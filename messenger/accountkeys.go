@@ -21,10 +21,16 @@ import (
 // the directory has answered.
 
 // RotateAccount gives an account new keys, which are in setup as for AddAccount. If a
-// former try was cut short, its keys are used instead. An error that leaves it open
-// whether the directory has them wraps [parley.ErrOffline]: it goes on by itself.
+// former try was cut short, its keys are used instead. After an error that leaves it
+// open whether the directory has them, it goes on by itself.
 func (m *Messenger) RotateAccount(ctx context.Context, kind, name string, setup []byte) (a Account, err error) {
+	done, err := m.rotateAlone(ctx)
+	if err != nil {
+		return a, err
+	}
+	defer done()
 	var row account
+	var fresh bool
 	err = m.tx(ctx, "rotate: new keys", func(t *tx) error {
 		if row, err = t.findAccount(kind, name); err != nil {
 			return err
@@ -33,6 +39,7 @@ func (m *Messenger) RotateAccount(ctx context.Context, kind, name string, setup 
 		if err != nil {
 			return err
 		}
+		fresh = !row.system.Describe(b).Rotating
 		if err := row.system.NextKeys(b, setup); err != nil {
 			return err
 		}
@@ -41,23 +48,29 @@ func (m *Messenger) RotateAccount(ctx context.Context, kind, name string, setup 
 	if err != nil {
 		return a, err
 	}
-	if err := m.rotateAccount(ctx, row.id); err != nil {
+	if err := m.rotateAccount(ctx, row.id, fresh); err != nil {
 		return a, err
 	}
 	return m.oneAccount(ctx, kind, name)
 }
 
-// rotateAccount is step 2 and 3, if new keys are there.
-func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
-	select { // one at a time: two would take each other's answer for a refusal
+// rotateAlone waits until no other rotation is under way: two would take each other's
+// answer for a refusal.
+func (m *Messenger) rotateAlone(ctx context.Context) (done func(), err error) {
+	select {
 	case m.rotating <- struct{}{}:
-		defer func() { <-m.rotating }()
+		return func() { <-m.rotating }, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
+}
+
+// rotateAccount is step 2 and 3, if new keys are there. fresh says that nobody was
+// asked about them before.
+func (m *Messenger) rotateAccount(ctx context.Context, id int64, fresh bool) error {
 	var row account
 	var question []byte
-	var ask, registered, rotating bool
+	var ask, asked, rotating bool
 	err := m.tx(ctx, "rotate: look", func(t *tx) error {
 		a, b, err := t.accountState(id)
 		if err != nil {
@@ -66,7 +79,7 @@ func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
 		row = a
 		question, ask = row.system.Question(b, row.name)
 		d := row.system.Describe(b)
-		registered, rotating = d.Registered, d.Rotating
+		asked, rotating = d.Registered || d.Asked, d.Rotating
 		return nil
 	})
 	if isNone(err) || err == nil && !rotating {
@@ -79,12 +92,12 @@ func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
 	if ask {
 		answer, err = row.system.Rotate(ctx, question)
 		if errors.Is(err, ErrNoUser) {
-			if err = nil; registered {
-				err = fmt.Errorf("%w: the account is not active at the directory: follow the link in the mail first", ErrState)
+			if err = nil; asked {
+				err = fmt.Errorf("%w: %w: the account is not active at the directory: follow the link in the mail first", ErrNotAsked, ErrState)
 			}
 		}
 		if err != nil {
-			return m.notRotated(ctx, row, err)
+			return m.notRotated(ctx, row, fresh, err)
 		}
 	}
 	return m.tx(settled(ctx), "rotate: done", func(t *tx) error {
@@ -92,7 +105,7 @@ func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
 			return nil
 		}
 		b, err := t.Bucket(row.line)
-		if err != nil || !row.system.Describe(b).Rotating { // somebody was faster
+		if err != nil {
 			return err
 		}
 		if err := row.system.Rotated(b, answer); err != nil {
@@ -105,9 +118,11 @@ func (m *Messenger) rotateAccount(ctx context.Context, id int64) error {
 	})
 }
 
-// notRotated takes the new keys back if the directory is known not to have them.
-func (m *Messenger) notRotated(ctx context.Context, row account, cause error) error {
-	if errors.Is(cause, parley.ErrOffline) || ctx.Err() != nil {
+// notRotated takes the new keys back if the directory is known not to have them, and
+// in no other case: they may be what others take for ours.
+func (m *Messenger) notRotated(ctx context.Context, row account, fresh bool, cause error) error {
+	known := errors.Is(cause, ErrNotTaken) || fresh && errors.Is(cause, ErrNotAsked) && !errors.Is(cause, parley.ErrOffline)
+	if !known || ctx.Err() != nil {
 		return cause
 	}
 	return errors.Join(cause, m.tx(settled(ctx), "rotate: taken back", func(t *tx) error {
@@ -216,7 +231,14 @@ func (m *Messenger) rotations(try func(key string, do func(context.Context) erro
 		return nil
 	})
 	for _, id := range due {
-		try(fmt.Sprintf("keys of account %d", id), func(ctx context.Context) error { return m.rotateAccount(ctx, id) })
+		try(fmt.Sprintf("keys of account %d", id), func(ctx context.Context) error {
+			done, err := m.rotateAlone(ctx)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return m.rotateAccount(ctx, id, false)
+		})
 	}
 	return err
 }

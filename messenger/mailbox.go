@@ -102,9 +102,9 @@ func (m *Messenger) keep(ctx context.Context, id int64, d parley.Delivery) error
 			return nil
 		}
 		digest := sha256.Sum256(d.Packet)
-		var bare, shared bool
+		var bare, shared, many bool
 		var waits int
-		if err := t.row("SELECT bare, shared FROM lines WHERE id = ?", p.line)(&bare, &shared); err != nil {
+		if err := t.row("SELECT bare, shared, role = 'account' FROM lines WHERE id = ?", p.line)(&bare, &shared, &many); err != nil {
 			return err
 		}
 		if shared && p.why != "" { // whatever the trouble was
@@ -112,7 +112,11 @@ func (m *Messenger) keep(ctx context.Context, id int64, d parley.Delivery) error
 				return err
 			}
 		}
-		if !bare || shared { // where equal packets are equal messages
+		if many { // it may wait at a contact's line by now
+			if err := t.row("SELECT count(*) FROM inbox WHERE path = ? AND digest = ?", id, digest[:])(&waits); err != nil {
+				return err
+			}
+		} else if !bare || shared { // where equal packets are equal messages
 			if err := t.row("SELECT count(*) FROM inbox WHERE line = ? AND path = ? AND digest = ?", p.line, id, digest[:])(&waits); err != nil {
 				return err
 			}

@@ -260,7 +260,10 @@ func (m *Messenger) presenceWords(ctx context.Context, acc int64, kind content.P
 	}
 	err = m.tx(ctx, "presence: seal", func(t *tx) error {
 		words = nil
-		ids, err := t.ids("SELECT id FROM lines WHERE account = ? AND state = 'connected' AND stranger = 0 AND changed = 0 ORDER BY id", acc)
+		if a, err := t.account(acc); err != nil || !a.presence && !forget {
+			return err // switched off, or removed, meanwhile
+		}
+		ids, err := t.ids("SELECT id FROM lines WHERE account = ? AND state = 'connected' AND (? OR stranger = 0 AND changed = 0) ORDER BY id", acc, forget)
 		if err != nil {
 			return err
 		}

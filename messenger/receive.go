@@ -42,6 +42,7 @@ type arrival struct {
 	tries          int
 	came           int64
 	doubt          bool   // no key that we know verifies it
+	genuine        bool   // one did, when it was looked at before
 	who            string // at an account: whom it claims to be from
 	news           bool   // keys or members of a shared line have changed by it
 }
@@ -71,8 +72,8 @@ func (m *Messenger) processNext() (more bool, err error) {
 	err = m.tx(m.ctx, "process", func(t *tx) error {
 		more = false
 		var a arrival
-		err := t.row("SELECT id, line, path, packet, bind, tries, came FROM inbox WHERE state = 'new' ORDER BY id LIMIT 1")(
-			&a.id, &a.line, &a.path, &a.packet, &a.bind, &a.tries, &a.came)
+		err := t.row("SELECT id, line, path, packet, bind, tries, came, tries > 0 AND doubt = 0 AND who <> '', who FROM inbox WHERE state = 'new' ORDER BY id LIMIT 1")(
+			&a.id, &a.line, &a.path, &a.packet, &a.bind, &a.tries, &a.came, &a.genuine, &a.who)
 		if isNone(err) {
 			return nil
 		}

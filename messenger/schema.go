@@ -233,6 +233,7 @@ CREATE TABLE account_once (
 ) WITHOUT ROWID;
 ALTER TABLE inbox ADD COLUMN who TEXT NOT NULL DEFAULT '';       -- at an account: whom it claims to be from
 ALTER TABLE inbox ADD COLUMN doubt INTEGER NOT NULL DEFAULT 0;   -- 1: no key that we know verifies it
+CREATE INDEX inbox_path ON inbox (path, digest);
 CREATE INDEX inbox_who ON inbox (line, who) WHERE who <> '';
 CREATE TABLE presence (
 	line  INTEGER PRIMARY KEY REFERENCES lines ON DELETE CASCADE,

@@ -16,7 +16,9 @@ import (
 const (
 	maxStrangers = 256 // packets
 	maxDoubted   = 32
+	maxKeyless   = 512 // as long as there are no keys at all
 	maxUndecided = 10_000
+	maxBytes     = 64 << 20 // of each of these
 )
 
 // sorted finds the line that a packet of an account's mailbox belongs to. Its claim
@@ -47,7 +49,9 @@ func (t *tx) sorted(l line, a *arrival) (to line, v verdict, cause, err error) {
 		v, cause, err := t.sortCause(l, cause)
 		return l, v, cause, err
 	}
-	a.who = string(from)
+	if a.who = string(from); a.who == acc.name { // ourselves, by another program with our keys
+		return l, dropped, fmt.Errorf("%w: from ourselves", parley.ErrDenied), nil
+	}
 	if to, err = t.peerLine(acc.id, a.who); err == nil {
 		return to, taken, nil, nil
 	}
@@ -105,7 +109,7 @@ func (t *tx) openFor(l line, p parley.SecureTransport, c *parley.Conversation, a
 			break
 		}
 	}
-	a.doubt = len(rings) > 0 && errors.Is(cause, parley.ErrForged)
+	a.doubt = errors.Is(cause, parley.ErrForged) || errors.Is(cause, parley.ErrNoKey)
 	return nil, false, cause, nil
 }
 
@@ -122,8 +126,15 @@ func (t *tx) doubted(l line, a *arrival) (waits bool, err error) {
 			"Something that claims to be from %s does not verify with the keys that you gave. If %[1]s has new ones, give them: parley contact add-%s %[1]s with the files. It waits until then.", l.peer, acc.kind))
 	}
 	var checked int64
-	if err := t.row("SELECT checked FROM lines WHERE id = ?", l.id)(&checked); err != nil || a.came < checked {
+	if err := t.row("SELECT checked FROM lines WHERE id = ?", l.id)(&checked); err != nil {
 		return false, err
+	}
+	if a.came < checked {
+		if !a.genuine {
+			return false, nil
+		}
+		return false, t.noticeOnce(l, "undecided keys on "+t.now().UTC().Format(time.DateOnly),
+			"Messages were dropped that are signed with keys which the directory offered for a while, and for which you did not decide.")
 	}
 	t.poke(workJobs)
 	// Not all the time, however many packets somebody makes up.
@@ -142,14 +153,27 @@ func (t *tx) boundWaiting(l line) error {
 		return n, err
 	}
 	if l.role == accountRole {
-		_, err := drop(`SELECT min(id) FROM inbox WHERE line = ?1 AND state = 'kept' GROUP BY who HAVING (SELECT count(*) FROM inbox WHERE line = ?1 AND state = 'kept') > ?2
-			ORDER BY count(*) DESC, min(id) LIMIT 1`, l.id, maxStrangers)
+		n, err := drop(`SELECT max(id) FROM inbox WHERE line = ?1 AND state = 'kept' GROUP BY who
+			HAVING (SELECT count(*) FROM inbox WHERE line = ?1 AND state = 'kept') > ?2 ORDER BY count(*) DESC, max(id) DESC LIMIT 1`, l.id, maxStrangers)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.exec(`DELETE FROM strangers WHERE account = (SELECT id FROM accounts WHERE line = ?1) AND NOT EXISTS
+			(SELECT 1 FROM inbox WHERE line = ?1 AND who = strangers.name)`, l.id)
+	}
+	// The newest that fit, by number and bytes.
+	const beyond = `SELECT id FROM (SELECT id, row_number() OVER w n, sum(length(packet)) OVER w s FROM inbox
+		WHERE line = ? AND state = 'kept' AND doubt = ? WINDOW w AS (ORDER BY id DESC)) WHERE n > ? OR s > ?`
+	doubted := maxDoubted
+	if acc, state, err := t.accountState(l.account); err != nil {
+		return err
+	} else if acc.system.Keys(state, l.peer).Pinned == nil {
+		doubted = maxKeyless
+	}
+	if _, err := drop(beyond, l.id, true, doubted, maxBytes); err != nil {
 		return err
 	}
-	if _, err := drop("SELECT id FROM inbox WHERE line = ? AND state = 'kept' AND doubt = 1 ORDER BY id DESC LIMIT -1 OFFSET ?", l.id, maxDoubted); err != nil {
-		return err
-	}
-	n, err := drop("SELECT id FROM inbox WHERE line = ? AND state = 'kept' AND doubt = 0 ORDER BY id DESC LIMIT -1 OFFSET ?", l.id, maxUndecided)
+	n, err := drop(beyond, l.id, false, maxUndecided, maxBytes)
 	if err == nil && n > 0 {
 		err = t.noticeOnce(l, "undecided on "+t.now().UTC().Format(time.DateOnly), fmt.Sprintf("More than %d messages wait for your decision about the keys of this contact. The oldest are lost.", maxUndecided))
 	}

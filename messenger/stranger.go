@@ -26,6 +26,9 @@ const (
 	strangerTries = 5
 )
 
+// strangerPause is how long after so many such answers the next one is asked for.
+func strangerPause(n int) time.Duration { return time.Minute << (2 * min(n, 4)) }
+
 // askAbout has the keys of a name looked up, soon.
 func (t *tx) askAbout(acc account, user string) error {
 	t.poke(workJobs)
@@ -42,17 +45,23 @@ func (t *tx) strangerAnswer(a account, user string, answer []byte, cause error, 
 	if err != nil {
 		return err
 	}
-	later := func(d time.Duration) error {
-		return t.exec("UPDATE strangers SET next = ?, tries = tries + 1 WHERE account = ? AND name = ?", stamp(t.now().Add(d)), a.id, user)
+	later := func(d time.Duration, bad int) error {
+		return t.exec("UPDATE strangers SET next = ?, tries = tries + ? WHERE account = ? AND name = ?", stamp(t.now().Add(d)), bad, a.id, user)
 	}
-	switch {
-	case errors.Is(cause, parley.ErrOffline), cause != nil && !errors.Is(cause, ErrNoUser) && tries < strangerTries:
-		return later(offlinePause(tries+1, t.m.o.Jitter()))
-	case cause == nil:
-		met, err := t.meet(a, user, answer)
+	if errors.Is(cause, parley.ErrOffline) {
+		return later(offlinePause(4, t.m.o.Jitter()), 0)
+	}
+	if cause == nil {
+		met, good, err := t.meet(a, user, answer)
 		if met || err != nil {
 			return err
 		}
+		if !good {
+			cause = ErrDirectory
+		}
+	}
+	if cause != nil && !errors.Is(cause, ErrNoUser) && tries < strangerTries {
+		return later(strangerPause(tries), 1)
 	}
 	n, err := t.count("DELETE FROM inbox WHERE line = ? AND state = 'kept' AND who = ? AND came < ?", a.line, user, asked)
 	if err != nil {
@@ -70,35 +79,35 @@ func (t *tx) strangerAnswer(a account, user string, answer []byte, cause error, 
 	if waits == 0 && n == 0 { // nobody has written in that name since it was asked last
 		return t.exec("DELETE FROM strangers WHERE account = ? AND name = ?", a.id, user)
 	}
-	return later(strangerRest)
+	return later(strangerRest, 0)
 }
 
 // meet makes a contact of a stranger if one of the packets verifies with the keys that
-// the directory has given.
-func (t *tx) meet(a account, user string, answer []byte) (met bool, err error) {
+// the directory has given. good says that these could be taken for keys.
+func (t *tx) meet(a account, user string, answer []byte) (met, good bool, err error) {
 	state, err := t.Bucket(a.line)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	p, err := t.m.transport(a.system.STP())
 	if err != nil {
-		return false, nil
+		return false, false, nil
 	}
 	state.Savepoint()
 	if _, err := a.system.Learn(state, user, answer); err != nil {
 		t.m.log.Warn("messenger: a directory's answer was refused", "account", a.id, "error", err)
 		state.Rollback()
-		return false, nil
+		return false, false, nil
 	}
 	genuine, err := t.anyGenuine(a, user, p, state)
 	if err != nil || !genuine {
 		state.Rollback()
-		return false, err
+		return false, true, err
 	}
 	if err := state.Flush(); err != nil {
-		return false, err
+		return false, true, err
 	}
-	return true, t.strangerMet(a, user)
+	return true, true, t.strangerMet(a, user)
 }
 
 // anyGenuine reports whether one of the packets that wait in a name verifies.

@@ -54,6 +54,8 @@ type System interface {
 	// Register makes the account known to its directory. It runs outside of any
 	// commit; its result is given to Registered.
 	Register(ctx context.Context, question []byte, contact string) (answer []byte, err error)
+	// Registering notes before that it is asked for, or (false) that it was refused.
+	Registering(state parley.Bucket, asked bool)
 	Registered(state parley.Bucket, answer []byte) error
 	// NextKeys keeps new keys of ours beside those in use, unless others are there
 	// already. Rotate has the directory take them, outside of any commit, and Rotated
@@ -64,6 +66,8 @@ type System interface {
 	// Unchanged takes the next keys back, since the directory is known not to have them;
 	// what was sealed to them, against all odds, must still open.
 	Unchanged(state parley.Bucket)
+	// Errors of Rotate are [ErrNotTaken] when the directory is known to have the old
+	// keys, and [ErrNotAsked] when it was not given the new ones by this call.
 	Rotate(ctx context.Context, question []byte) (answer []byte, err error)
 	Rotated(state parley.Bucket, answer []byte) error
 }
@@ -74,6 +78,7 @@ type SystemAccount struct {
 	Fingerprint []string
 	PublicKeys  []string // to hand over where there is no directory
 	Registered  bool     // the directory has taken our keys once
+	Asked       bool     // it was asked to, and perhaps it has
 	Rotating    bool     // new keys are on their way to the directory
 }
 

@@ -176,7 +176,7 @@ func (m *Messenger) SetVerified(ctx context.Context, n SafetyNumber, verified bo
 		if err != nil {
 			return err
 		}
-		if verified && n.ID != numberID(k.number) {
+		if (verified || l.account != 0) && n.ID != numberID(k.number) {
 			return ErrCompareAgain
 		}
 		t.contactChanged(l.contact)

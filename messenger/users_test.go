@@ -189,6 +189,9 @@ func (u *users) Learn(b parley.Bucket, user string, answer []byte) (n News, err 
 		n.Refused = true
 	case string(pin) != string(answer):
 		n.Changed, n.Again = true, string(b.Get("offer/"+user)) == string(answer)
+		if was := b.Get("offer/" + user); was != nil && !n.Again {
+			b.Put("past/"+user, was)
+		}
 		b.Put("offer/"+user, answer)
 	default:
 		n.Withdrawn = b.Get("offer/"+user) != nil
@@ -208,6 +211,7 @@ func (u *users) Accept(b parley.Bucket, user string, now time.Time) error {
 	b.Put("until/"+user, []byte(now.Format(time.RFC3339Nano)))
 	b.Put("pin/"+user, b.Get("offer/"+user))
 	b.Delete("offer/" + user)
+	b.Delete("past/" + user)
 	return nil
 }
 
@@ -218,7 +222,7 @@ func (u *users) Refuse(b parley.Bucket, user string) error {
 }
 
 func (u *users) Rings(b parley.Bucket, user string, came time.Time) (all []Ring) {
-	for _, prefix := range []string{"pin/", "offer/", "former/"} {
+	for _, prefix := range []string{"pin/", "offer/", "past/", "former/"} {
 		k := b.Get(prefix + user)
 		if k == nil {
 			continue
@@ -226,7 +230,7 @@ func (u *users) Rings(b parley.Bucket, user string, came time.Time) (all []Ring)
 		if until, _ := time.Parse(time.RFC3339Nano, string(b.Get("until/"+user))); prefix == "former/" && !came.Before(until) {
 			continue
 		}
-		all = append(all, Ring{Keys: fixedRing{userRing{b}, readPair(k)}, Trusted: prefix != "offer/", Former: prefix == "former/"})
+		all = append(all, Ring{Keys: fixedRing{userRing{b}, readPair(k)}, Trusted: prefix == "pin/" || prefix == "former/", Former: prefix == "former/"})
 	}
 	return all
 }
@@ -261,6 +265,7 @@ func (u *users) Keys(b parley.Bucket, user string) (p PeerKeys) {
 }
 
 func (u *users) Register(context.Context, []byte, string) ([]byte, error) { return nil, ErrDirectory }
+func (u *users) Registering(parley.Bucket, bool)                          {}
 func (u *users) Registered(parley.Bucket, []byte) error                   { return nil }
 func (u *users) NextKeys(parley.Bucket, []byte) error                     { return nil }
 func (u *users) Unchanged(parley.Bucket)                                  {}
