@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,9 @@ func TestAccountStaleNumber(t *testing.T) {
 // TestAccountBounds: what nobody has verified takes little room, equal packets take it
 // once, and many made-up names push out none that was there before.
 func TestAccountBounds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens thousands of packets")
+	}
 	withUsers(t, 1, func(w *world, b *bus, u *users) {
 		t := w.t
 		bob := w.user(b, u, "bob", 1)
@@ -109,7 +113,7 @@ func TestAccountBounds(t *testing.T) {
 // badly when it is told to.
 type turning struct {
 	*users
-	bad *bool
+	bad *atomic.Bool
 }
 
 func (u turning) Describe(b parley.Bucket) SystemAccount {
@@ -127,13 +131,13 @@ func (u turning) Rotate(ctx context.Context, _ []byte) ([]byte, error) {
 }
 
 func (u turning) Lookup(ctx context.Context, q []byte, user string) ([]byte, error) {
-	if *u.bad {
+	if u.bad.Load() {
 		return nil, ErrDirectory
 	}
 	return u.users.Lookup(ctx, q, user)
 }
 
-func (w *world) turning(b *bus, u *users, bad *bool) *person {
+func (w *world) turning(b *bus, u *users, bad *atomic.Bool) *person {
 	bob := w.user(b, u, "bob", 1)
 	was := bob.change
 	bob.change = func(o *Options) { was(o); o.Systems = map[string]System{"users": turning{u, bad}} }
@@ -146,7 +150,7 @@ func (w *world) turning(b *bus, u *users, bad *bool) *person {
 // goes on beside it.
 func TestAccountRefusedRotation(t *testing.T) {
 	withUsers(t, 1, func(w *world, b *bus, u *users) {
-		bob := w.turning(b, u, new(bool))
+		bob := w.turning(b, u, new(atomic.Bool))
 		for range 5 {
 			both := make(chan error, 2)
 			for range 2 {
@@ -170,21 +174,19 @@ func TestAccountRefusedRotation(t *testing.T) {
 func TestAccountBadAnswers(t *testing.T) {
 	withUsers(t, 1, func(w *world, b *bus, u *users) {
 		t := w.t
-		var bad bool
+		var bad atomic.Bool
 		bob := w.turning(b, u, &bad)
 		u.publish("friend", 2)
-		u.lies["friend"] = true
+		u.lie("friend", true)
 		u.set(true, 0)
 		b.inject("home/bob", letter(t, "friend", "bob", "genuine", 2, time.Now()))
 		<-time.After(10 * time.Minute)
-		bad = true
+		bad.Store(true)
 		<-time.After(2 * time.Minute)
-		bad = false
+		bad.Store(false)
 		u.set(false, 0)
 		<-time.After(5 * time.Minute)
-		u.mu.Lock()
-		u.lies["friend"] = false
-		u.mu.Unlock()
+		u.lie("friend", false)
 		w.until("friend", func() bool {
 			return bob.contact("friend").Name != "" && slices.Equal(bob.texts("friend"), []string{"genuine"})
 		})
@@ -206,13 +208,13 @@ func TestAccountPresenceForgotten(t *testing.T) {
 		<-time.After(time.Minute)
 		cancel()
 		<-ended
-		if u.told["alice/bob"] == nil {
+		if u.word("alice/bob") == nil {
 			t.Fatal("not told")
 		}
 		u.publish("alice", 2)
 		<-time.After(25 * time.Hour)
 		w.until("change", func() bool { return bob.contact("alice").KeyChanged })
-		if _, err := bob.m.SetPresence(t.Context(), "users", "bob", false); err != nil || u.told["alice/bob"] != nil {
+		if _, err := bob.m.SetPresence(t.Context(), "users", "bob", false); err != nil || u.word("alice/bob") != nil {
 			t.Errorf("the server still has our word: %v", err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"parley"
@@ -30,6 +31,14 @@ type users struct {
 	asked map[string]int
 	told  map[string][]byte // the last word of presence, by RECIPIENT/SENDER
 	hears map[string]func([]byte)
+}
+
+// many is n, or fewer where the race detector makes RSA slow.
+func many(n int) int {
+	if testing.Short() {
+		return n / 8
+	}
+	return n
 }
 
 func newUsers() *users {
@@ -60,6 +69,20 @@ func (u *users) set(down bool, pause time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.down, u.pause = down, pause
+}
+
+// word is the last word of presence that the server has, nil if it has none.
+func (u *users) word(who string) []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.told[who]
+}
+
+// lie makes the directory's answers about a name no good, or good again.
+func (u *users) lie(name string, lies bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.lies[name] = lies
 }
 
 func (u *users) times(name string) int {
