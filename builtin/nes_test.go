@@ -471,9 +471,12 @@ func TestNESRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bob.until("try", func() bool {
-		q, err := bob.Queue(t.Context())
-		return err == nil && len(q) == 1 && q[0].State != "waiting for keys" && q[0].Why != ""
+	bob.until("packet", func() bool {
+		n := 0
+		err := bob.p.Tx(t.Context(), func(tx *profile.Tx) error {
+			return tx.QueryRowContext(t.Context(), "SELECT count(*) FROM packets WHERE relayed = 0").Scan(&n)
+		})
+		return err == nil && n == 1
 	})
 	setup = builtin.NESSetup{MessageKey: string(rsakey.EncodePrivate(k[6])), SignKey: string(rsakey.EncodePrivate(k[7]))}
 	if _, err := bob.RotateAccount(patience(t), builtin.NES, "bob", setup.Marshal()); err != nil {

@@ -98,6 +98,12 @@ func TestAccountBounds(t *testing.T) {
 		if s, err := bob.m.Status(t.Context()); err != nil || s.Waiting > maxKeyless+maxStrangers {
 			t.Errorf("%+v, %v", s, err)
 		}
+		var copies int
+		if err := bob.m.tx(context.Background(), "test", func(t *tx) error {
+			return t.row("SELECT max(n) FROM (SELECT count(*) n FROM inbox GROUP BY digest)")(&copies)
+		}); err != nil || copies != 1 {
+			t.Errorf("%d copies of one packet wait, %v", copies, err)
+		}
 		var names int
 		if err := bob.m.tx(context.Background(), "test", func(t *tx) error { return t.row("SELECT count(*) FROM strangers")(&names) }); err != nil || names > maxStrangers+1 {
 			t.Errorf("%d names, %v", names, err)
@@ -113,7 +119,9 @@ func TestAccountBounds(t *testing.T) {
 // badly when it is told to.
 type turning struct {
 	*users
-	bad *atomic.Bool
+	bad  *atomic.Bool
+	busy *atomic.Int32 // rotations under way
+	most *atomic.Int32
 }
 
 func (u turning) Describe(b parley.Bucket) SystemAccount {
@@ -124,6 +132,8 @@ func (u turning) Unchanged(b parley.Bucket)                { b.Delete("next") }
 func (u turning) Rotated(b parley.Bucket, _ []byte) error  { b.Delete("next"); return nil }
 
 func (u turning) Rotate(ctx context.Context, _ []byte) ([]byte, error) {
+	u.most.Store(max(u.most.Load(), u.busy.Add(1)))
+	defer u.busy.Add(-1)
 	if err := wait(ctx, time.Second); err != nil {
 		return nil, err
 	}
@@ -137,10 +147,10 @@ func (u turning) Lookup(ctx context.Context, q []byte, user string) ([]byte, err
 	return u.users.Lookup(ctx, q, user)
 }
 
-func (w *world) turning(b *bus, u *users, bad *atomic.Bool) *person {
-	bob := w.user(b, u, "bob", 1)
+func (w *world) turning(b *bus, u turning) *person {
+	bob := w.user(b, u.users, "bob", 1)
 	was := bob.change
-	bob.change = func(o *Options) { was(o); o.Systems = map[string]System{"users": turning{u, bad}} }
+	bob.change = func(o *Options) { was(o); o.Systems = map[string]System{"users": u} }
 	bob.stop()
 	bob.start()
 	return bob
@@ -150,7 +160,8 @@ func (w *world) turning(b *bus, u *users, bad *atomic.Bool) *person {
 // goes on beside it.
 func TestAccountRefusedRotation(t *testing.T) {
 	withUsers(t, 1, func(w *world, b *bus, u *users) {
-		bob := w.turning(b, u, new(atomic.Bool))
+		dir := turning{u, new(atomic.Bool), new(atomic.Int32), new(atomic.Int32)}
+		bob := w.turning(b, dir)
 		for range 5 {
 			both := make(chan error, 2)
 			for range 2 {
@@ -166,6 +177,9 @@ func TestAccountRefusedRotation(t *testing.T) {
 				}
 			}
 		}
+		if n := dir.most.Load(); n != 1 {
+			w.t.Errorf("%d rotations at once", n)
+		}
 	})
 }
 
@@ -175,7 +189,7 @@ func TestAccountBadAnswers(t *testing.T) {
 	withUsers(t, 1, func(w *world, b *bus, u *users) {
 		t := w.t
 		var bad atomic.Bool
-		bob := w.turning(b, u, &bad)
+		bob := w.turning(b, turning{u, &bad, new(atomic.Int32), new(atomic.Int32)})
 		u.publish("friend", 2)
 		u.lie("friend", true)
 		u.set(true, 0)

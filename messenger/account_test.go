@@ -358,8 +358,12 @@ func TestAccountStrangers(t *testing.T) {
 				b.inject("home/bob", letter(t, fmt.Sprint("evil-", i), "bob", fmt.Sprint(j), 3, time.Now()), letter(t, "xay", "bob", fmt.Sprint(j), 3, time.Now()))
 			}
 		}
+		// Behind the flood, of few names with many packets, one of a name with one.
+		u.publish("late", 2)
+		b.inject("home/bob", letter(t, "late", "bob", "behind the flood", 2, time.Now()))
 		<-time.After(time.Minute)
 		u.set(false, 0)
+		w.until("late", func() bool { return bob.contact("late").Name != "" && len(bob.texts("late")) == 1 })
 		w.until("both", func() bool {
 			return bob.contact("friend").Name != "" && bob.contact("x_y").Name != "" && len(bob.texts("friend")) == 1 && len(bob.texts("x_y")) == 1
 		})
