@@ -310,6 +310,9 @@ func (nesSystem) Learn(state parley.Bucket, user string, found []byte) (n messen
 		if n.Again = sameKeys(state, offerPrefix+user, keys); !n.Again {
 			supersede(state, user)
 		}
+		if pin, known, err := pins.User(user); err == nil && known {
+			n.Skipped = pin.Version > 0 && f.Answer.Version > pin.Version+1
+		}
 		return n, putOffer(state, offerPrefix+user, offer{nesKeys{f.Answer.MessageKey, f.Answer.SignKey}, f.Answer.Version, changed.Vouched, 0})
 	}
 	if err != nil {

@@ -81,6 +81,27 @@ func TestNESRefusedOffers(t *testing.T) {
 	}
 }
 
+// TestNESSkippedKeys: it is told when keys changed more than once since the last look.
+func TestNESSkippedKeys(t *testing.T) {
+	k := someKeys(t, 5)
+	for version, want := range map[int64]bool{2: false, 3: true} {
+		b := parleytest.NewBucket()
+		b.Put(keyDirectory, []byte("http://d"))
+		client.Pins{Bucket: b}.Set("alice", client.Pin{Keys: keydir.Keys{Message: &k[1].PublicKey, Sign: &k[2].PublicKey}, Directory: "http://d", Version: 1, Since: time.Now()})
+		f := answer{Key: rsakey.DER(&k[0].PublicKey), Answer: keydir.Answer{
+			MessageKey: string(rsakey.EncodePublic(&k[3].PublicKey)), SignKey: string(rsakey.EncodePublic(&k[4].PublicKey)), Username: "alice", Version: version,
+			LogSeq: version, LogHash: keydir.NoHash,
+		}}
+		j, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := (nesSystem{}).Learn(b, "alice", j); err != nil || !n.Changed || n.Skipped != want {
+			t.Errorf("version %d: %+v, %v", version, n, err)
+		}
+	}
+}
+
 // TestNESOldKeys: the key that was in use outlasts rotations that were refused, and the
 // last key that was not taken still opens.
 func TestNESOldKeys(t *testing.T) {

@@ -234,6 +234,12 @@ func (t *tx) learned(a account, l line, news News) error {
 		if err := t.notice(l.contact, changedText(keys)); err != nil {
 			return err
 		}
+		if news.Skipped {
+			err := t.notice(l.contact, "The keys of this contact have changed more than once since this device last asked. Messages that were signed with keys in between cannot be verified and are dropped: ask the contact whether something is missing.")
+			if err != nil {
+				return err
+			}
+		}
 		return t.retryKept(l.id) // some are genuine under the new keys
 	}
 	if news.Withdrawn {

@@ -95,6 +95,8 @@ type News struct {
 	Changed bool // other keys than the pinned ones: they are offered, and nothing more
 	Again   bool // they were offered before
 	Refused bool // they were refused before
+	// Skipped: there were others in between, which nobody can get any more.
+	Skipped bool
 	// Withdrawn: other keys were offered, and now the pinned ones are again.
 	Withdrawn bool
 	Vouched   bool // the old key has signed the new ones
