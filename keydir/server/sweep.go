@@ -45,8 +45,10 @@ func (d *Directory) sweepHourly(ctx context.Context) {
 	}
 }
 
-// forgetEvery is how often the write-ahead log is emptied, at most.
-const forgetEvery = 10 * time.Second
+const (
+	forgetEvery = 10 * time.Second // the write-ahead log is emptied once in this time, at most
+	forgetAgain = time.Second      // and tried again after this when somebody was reading
+)
 
 // forget has what was deleted go from the write-ahead log, too.
 func (d *Directory) forget() {
@@ -69,13 +71,17 @@ func (d *Directory) forgetSoon(ctx context.Context) {
 		if err != nil {
 			d.o.Trouble("the database of the directory", err)
 		}
-		if err != nil || !whole { // somebody was reading
+		pause := forgetEvery
+		if err == nil && !whole { // somebody was reading
+			pause = forgetAgain
+		}
+		if err != nil || !whole {
 			d.forget()
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(forgetEvery):
+		case <-time.After(pause):
 		}
 	}
 }
