@@ -23,6 +23,7 @@ var rules = []struct {
 	{"content", []string{"."}},
 	{"content/*", []string{".", "content"}},
 	{"secure/nes", []string{".", "envelope", "internal/rsakey", "internal/jsonobject"}},
+	{"secure/otp", []string{".", "envelope", "internal/jsonobject"}},
 	{"secure/*", []string{".", "envelope"}},
 	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
 	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile"}},
