@@ -28,6 +28,7 @@ var rules = []struct {
 	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
 	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile"}},
 	{"keydir/client", []string{"keydir", "internal/rsakey", "internal/jsonobject"}},
+	{"padstore", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
 	{"broker", []string{"broker/store"}},
 	{"broker/store", nil},
 	{"broker/store/*", []string{"broker/store"}},

@@ -1,0 +1,7 @@
+//go:build !unix || solaris || illumos || aix || netbsd
+
+package generate
+
+func diskFree(string) (int64, bool) { return 0, false }
+
+func full(error) bool { return false }

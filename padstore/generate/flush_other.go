@@ -1,0 +1,7 @@
+//go:build !linux
+
+package generate
+
+import "os"
+
+func flush(*os.File, int64, int64) {}
