@@ -13,7 +13,8 @@ var (
 	STPAuthV2    = STP{4, 2}
 	KeyslotAuth  = STP{8, 1}
 	StringPhone  = STP{64, 1}
-	OneTimePad   = STP{65, 1} // version 2: unconditional
+	OneTimePad   = STP{65, 1} // One Time Chat's
+	OneTimePadV2 = STP{65, 2} // integrity is unconditional too
 	NES          = STP{66, 1}
 	Ratchet      = STP{67, 1}
 	SMPBare      = STP{68, 1} // SMP's own end-to-end layer and nothing above it

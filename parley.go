@@ -152,6 +152,8 @@ type Conversation struct {
 	Now   time.Time
 	Bare  bool                // speak the original system's format, without our headers
 	Post  func(packet []byte) // goes out if and only if State commits
+	After func(do func())     // runs once State has committed; nil: nobody does
+	Tell  func(text string)   // a word for the user, if and only if State commits; nil: nobody reads
 }
 
 // A Keyring does private-key work and vouches for public keys. It never goes to

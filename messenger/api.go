@@ -51,7 +51,7 @@ type Contact struct {
 	State      string    `json:"state"` // "invited", "connecting", "connected"
 	Verified   bool      `json:"verified"`
 	KeyChanged bool      `json:"key_changed,omitempty"` // loud, until verified again
-	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare", "string-phone", "nes"
+	Protocol   string    `json:"protocol"`              // "ratchet", "smp-bare", "string-phone", "nes", "one-time-pad"
 	Mode       string    `json:"mode,omitempty"`        // of a conversation of many: "plain", "headed", "forward-secret"
 	Account    string    `json:"account,omitempty"`     // ours in an older system, that reaches the contact
 	User       string    `json:"user,omitempty"`        // the contact's name there
@@ -60,6 +60,7 @@ type Contact struct {
 	Presence   string    `json:"presence,omitempty"`    // "online", "away", "offline", "unknown"; empty: never told
 	Seen       time.Time `json:"seen,omitzero"`         // when it told that
 	Members    int       `json:"members,omitempty"`     // of a conversation of many, with us; else 0
+	Pad        *Pad      `json:"pad,omitempty"`         // of a contact that is reached with one
 	Promises   []string  `json:"promises"`              // what the line promises, in words
 	Lacks      []string  `json:"lacks"`                 // and what it does not
 	Relays     []string  `json:"relays"`                // where we send to them, without secrets
@@ -185,6 +186,17 @@ type API interface {
 	SetPresence(ctx context.Context, kind, name string, on bool) (Account, error)
 	// AddPeer makes a contact of somebody who uses an older system.
 	AddPeer(ctx context.Context, o PeerOptions) (Contact, error)
+	// AddPad makes a contact of the person at the other end of a one-time pad.
+	AddPad(ctx context.Context, o PadOptions) (Contact, error)
+	// GrantPad gives a contact some of the pad, in bytes, that is ours to send with.
+	GrantPad(ctx context.Context, name string, size int64) error
+
+	// SetCircle gives several contacts one name to send to; without members the name
+	// is forgotten. To whom a message goes is decided when it is sent.
+	SetCircle(ctx context.Context, name string, members []string) (Circle, error)
+	Circles(ctx context.Context) ([]Circle, error)
+	// SendAll sends one message to each member of a circle, or to none.
+	SendAll(ctx context.Context, circle, text string) ([]Message, error)
 
 	Contacts(ctx context.Context) ([]Contact, error)
 	Contact(ctx context.Context, name string) (Contact, error)

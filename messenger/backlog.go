@@ -5,12 +5,20 @@ import "context"
 // boundKept drops the oldest of what waits for keys on a line until the rest is
 // within bounds.
 func (t *tx) boundKept(line int64) error {
+	l, err := t.line(line)
+	if err != nil {
+		return err
+	}
+	most, mostBytes := int64(maxKept), int64(maxKeptBytes)
+	if l.isPad() {
+		most, mostBytes = maxKeptPad, maxKeptPadBytes
+	}
 	for {
 		var n, size, oldest int64
 		if err := t.row("SELECT count(*), coalesce(sum(length(packet)), 0), coalesce(min(id), 0) FROM inbox WHERE line = ? AND state = 'kept'", line)(&n, &size, &oldest); err != nil {
 			return err
 		}
-		if n <= maxKept && size <= maxKeptBytes {
+		if n <= most && size <= mostBytes {
 			return nil
 		}
 		if err := t.exec("DELETE FROM inbox WHERE id = ?", oldest); err != nil {

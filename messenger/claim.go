@@ -66,7 +66,7 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 		if err := t.row("SELECT count(*) FROM paths WHERE line = ? AND dir = 'in' AND state = 'open'", id)(&have); err != nil {
 			return err
 		}
-		if have == 0 && (l.shared || l.role == accountRole) && len(failed) > 0 {
+		if have == 0 && (l.shared || l.role == accountRole || l.isPad()) && len(failed) > 0 {
 			return errors.Join(failed...)
 		}
 		if have == 0 {
@@ -83,6 +83,10 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 			t.poke(workEars)
 			return t.setLine(&l, accountReady)
 		}
+		if l.isPad() {
+			t.poke(workEars | workSeal)
+			return t.setLine(&l, connected)
+		}
 		return t.admit(l)
 	})
 }
@@ -90,7 +94,7 @@ func (m *Messenger) advanceClaim(ctx context.Context, id int64) error {
 // notClaimed notes why a topic is not received from yet, where Status shows it.
 func (m *Messenger) notClaimed(ctx context.Context, p path, cause error) error {
 	return m.tx(settled(ctx), "claim: trouble", func(t *tx) error {
-		return t.exec("UPDATE paths SET why = ? WHERE id = ? AND state = 'want' AND line IN (SELECT id FROM lines WHERE shared OR role = 'account')", topicWhy(cause), p.id)
+		return t.exec("UPDATE paths SET why = ? WHERE id = ? AND state = 'want' AND line IN (SELECT id FROM lines WHERE shared OR role = 'account' OR stp_type = ?)", topicWhy(cause), p.id, parley.OneTimePad.Type)
 	})
 }
 

@@ -70,6 +70,8 @@ func (t *tx) describe(c *Contact, l line) error {
 		if err := t.describePeer(c, l); err != nil {
 			return err
 		}
+	} else if l.isPad() {
+		return t.describePad(c, l)
 	} else if l.bare {
 		c.Protocol = "smp-bare"
 	} else if l.stp != parley.Ratchet {
@@ -88,6 +90,11 @@ func (t *tx) describe(c *Contact, l line) error {
 	if l.oneway {
 		c.Lacks = append(c.Lacks, "one way: the peer gave no mailbox of its own, so only it can write")
 	}
+	return t.relaysOf(c, l)
+}
+
+// relaysOf adds where a line goes.
+func (t *tx) relaysOf(c *Contact, l line) error {
 	return t.each("SELECT DISTINCT relay FROM paths WHERE line = ? AND dir = 'out' AND state <> 'dead' ORDER BY relay", []any{l.id}, func(scan func(...any) error) error {
 		var r string
 		err := scan(&r)
@@ -197,6 +204,12 @@ func (t *tx) contactFor(as string) (contact, device int64, err error) {
 		if peer, err := t.isPeer(contact); err != nil || peer {
 			if err == nil {
 				err = fmt.Errorf("%w: %q is reached by an account of yours; pair under another name", ErrTaken, as)
+			}
+			return 0, 0, err
+		}
+		if pad, err := t.hasPad(contact); err != nil || pad {
+			if err == nil {
+				err = fmt.Errorf("%w: %q is reached with a pad; pair under another name", ErrTaken, as)
 			}
 			return 0, 0, err
 		}

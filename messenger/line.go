@@ -85,8 +85,11 @@ func (t *tx) speak(l line) (parley.SecureTransport, *parley.Conversation, error)
 	if l.shared {
 		c.Self, c.Peers = "", nil // the transport keeps its members itself
 	}
-	if l.account != 0 {
+	switch {
+	case l.account != 0:
 		err = t.asAccount(l, c)
+	case l.isPad():
+		t.withPad(l, c)
 	}
 	return p, c, err
 }

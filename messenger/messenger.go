@@ -119,6 +119,9 @@ func Open(ctx context.Context, o Options) (*Messenger, error) {
 		return nil, err
 	}
 	m.watchRelays()
+	if o.Pads != nil {
+		o.Pads.Again(m.padsAgain)
+	}
 	m.wg.Go(m.run)
 	return m, nil
 }

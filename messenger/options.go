@@ -21,6 +21,8 @@ type Options struct {
 	Words  func(number []byte) SafetyNumber
 	// Groups knows the transports with many members; nil: there are none.
 	Groups Groups
+	// Pads knows where one-time pads are kept; nil: there are none.
+	Pads Pads
 	// Systems knows the older systems in which one can have an account, by kind.
 	Systems map[string]System
 	// Mailboxes knows the forms of a carrier's addresses, by scheme. Without an

@@ -52,6 +52,12 @@ func (m *Messenger) SetReceipts(ctx context.Context, name, level string) error {
 			}
 			return err
 		}
+		if pad, err := t.hasBarePad(id); err != nil || pad && level != "none" {
+			if err == nil {
+				err = fmt.Errorf("%w: a pad of version 1 carries texts only", ErrState)
+			}
+			return err
+		}
 		t.contactChanged(id)
 		return t.exec("UPDATE contacts SET receipts = ? WHERE id = ?", level, id)
 	})

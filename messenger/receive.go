@@ -28,6 +28,9 @@ import (
 const (
 	maxKept      = 256
 	maxKeptBytes = 4 << 20
+	// With a pad they are not forged, as far as anybody knows: a person was not asked yet.
+	maxKeptPad      = 64 << 10
+	maxKeptPadBytes = 1 << 30
 )
 
 // maxBacklog is how many packets may wait to be processed before mailboxes
@@ -161,6 +164,9 @@ func (t *tx) conclude(l line, a arrival, v verdict, cause error) error {
 	} else if n > 0 {
 		t.poke(workSend)
 	}
+	if l.isPad() { // nothing waits for another packet: see padsAgain
+		return nil
+	}
 	return t.retryKept(l.id)
 }
 
@@ -177,7 +183,7 @@ func (t *tx) retryKept(line int64) error {
 // open decides about one packet. An error is trouble with the disk; everything
 // that is wrong with the packet is in cause.
 func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
-	alone := l.bare && !l.shared && l.account == 0 // paired in the original's way
+	alone := l.bare && !l.shared && l.account == 0 && !l.isPad() // paired in the original's way
 	if alone && l.state == invited {
 		return t.bareConfirmed(l, a)
 	}
@@ -230,6 +236,7 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	bucket := t.bucket(c)
 	bucket.Savepoint()
 	posts := collect(c)
+	said := overhear(c)
 	var msg *parley.Message
 	var cause error
 	former := false
@@ -250,9 +257,12 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	}
 	if cause == nil && msg != nil {
 		cause, err = t.takeOnce(l, msg)
-		if cause == nil && err == nil {
-			cause, err = t.take(l, c, msg)
-		}
+	}
+	if cause == nil && err == nil {
+		err = t.noticeAll(l, said.told)
+	}
+	if cause == nil && err == nil && msg != nil {
+		cause, err = t.take(l, c, msg)
 		if cause == nil && err == nil && l.account != 0 {
 			err = t.remark(l, msg, former)
 		}
@@ -276,6 +286,7 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 	if err := t.postAll(l, *posts); err != nil {
 		return 0, nil, err
 	}
+	t.after = append(t.after, said.after...)
 	if !l.bare && !(l.shared && in != nil) { // the same introduction may come again
 		if err := t.exec("INSERT OR IGNORE INTO seen (line, digest, came) VALUES (?, ?, ?)", l.id, a.digest[:], t.stampNow()); err != nil {
 			return 0, nil, err
@@ -301,6 +312,8 @@ func (t *tx) sortCause(l line, cause error) (verdict, error, error) {
 		return dropped, cause, t.refusal(l, cause)
 	}
 	switch {
+	case l.isPad():
+		return t.sortPad(l, cause)
 	case errors.Is(cause, parley.ErrForged) && errors.Is(cause, parley.ErrRefused) && l.role == inviter:
 		// Somebody else holds the invitation too.
 		return dropped, cause, t.noticeOnce(l, "second answer", "Somebody tried to use the invitation of this contact a second time, and was turned away. If others have seen the invitation, compare safety numbers.")
@@ -358,7 +371,7 @@ func (t *tx) bind(l line, a *arrival) error {
 
 // take gives what the packet says to where it belongs.
 func (t *tx) take(l line, c *parley.Conversation, msg *parley.Message) (cause, err error) {
-	if (l.shared || l.account != 0) && msg.AMP == parley.TextPlain && !isText(msg.Body) {
+	if (l.shared || l.account != 0 || l.isPad()) && msg.AMP == parley.TextPlain && !isText(msg.Body) {
 		return nil, t.rawBytes(l, msg)
 	}
 	ev, cause := content.Decode(msg.AMP, msg.Body)

@@ -32,16 +32,7 @@ const window = 16
 
 // Send commits the message to disk and returns; Wait tells how it goes.
 func (m *Messenger) Send(ctx context.Context, contact, text string) (Message, error) {
-	if len(text) > MaxText {
-		return Message{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(text), MaxText)
-	}
-	if !utf8.ValidString(text) {
-		return Message{}, fmt.Errorf("%w: the text is not valid UTF-8", ErrState)
-	}
-	if text == "" {
-		return Message{}, fmt.Errorf("%w: the text is empty", ErrState)
-	}
-	amp, body, err := content.Encode(content.Text{Text: text})
+	amp, body, err := encodeText(text)
 	if err != nil {
 		return Message{}, err
 	}
@@ -53,34 +44,54 @@ func (m *Messenger) Send(ctx context.Context, contact, text string) (Message, er
 		if err != nil {
 			return err
 		}
-		lines, err := t.sendable(who, len(body))
-		if err != nil {
-			return err
-		}
-		conv, err := t.conversation(who)
-		if err != nil {
-			return err
-		}
-		hash := sha256.Sum256(body)
-		now := t.stampNow()
-		seq, err := t.insert(`INSERT INTO timeline (conversation, author, id, kind, text, hash, sent, state)
-			VALUES (?, 0, ?, 'text', ?, ?, ?, ?)`, conv, id[:], text, hash[:], now, Queued)
-		if err != nil {
-			return err
-		}
-		for _, l := range lines {
-			if err := t.intend(l.id, seq, "message", id[:], amp, body, now); err != nil {
-				return err
-			}
-		}
-		if err := t.exec("UPDATE contacts SET last = ? WHERE id = ?", now, who); err != nil {
-			return err
-		}
-		t.changed(seq)
-		msg, err = t.message(seq)
+		msg, err = t.sendText(who, id, amp, body, text)
 		return err
 	})
 	return msg, err
+}
+
+func encodeText(text string) (amp parley.AMP, body []byte, err error) {
+	switch {
+	case len(text) > MaxText:
+		err = fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(text), MaxText)
+	case !utf8.ValidString(text):
+		err = fmt.Errorf("%w: the text is not valid UTF-8", ErrState)
+	case text == "":
+		err = fmt.Errorf("%w: the text is empty", ErrState)
+	}
+	if err != nil {
+		return amp, nil, err
+	}
+	return content.Encode(content.Text{Text: text})
+}
+
+// sendText is step 1.
+func (t *tx) sendText(who int64, id [16]byte, amp parley.AMP, body []byte, text string) (msg Message, err error) {
+	lines, err := t.sendable(who, len(body))
+	if err != nil {
+		return msg, err
+	}
+	conv, err := t.conversation(who)
+	if err != nil {
+		return msg, err
+	}
+	hash := sha256.Sum256(body)
+	now := t.stampNow()
+	seq, err := t.insert(`INSERT INTO timeline (conversation, author, id, kind, text, hash, sent, state)
+		VALUES (?, 0, ?, 'text', ?, ?, ?, ?)`, conv, id[:], text, hash[:], now, Queued)
+	if err != nil {
+		return msg, err
+	}
+	for _, l := range lines {
+		if err := t.intend(l.id, seq, "message", id[:], amp, body, now); err != nil {
+			return msg, err
+		}
+	}
+	if err := t.exec("UPDATE contacts SET last = ? WHERE id = ?", now, who); err != nil {
+		return msg, err
+	}
+	t.changed(seq)
+	return t.message(seq)
 }
 
 // sendable returns the contact's target lines, or why nothing can be sent.
@@ -103,6 +114,11 @@ func (t *tx) sendable(contact int64, size int) ([]line, error) {
 		}
 		if l.oneway {
 			return nil, fmt.Errorf("%w: this peer gave no mailbox of its own, so that nothing can be sent to it: only it can write", ErrState)
+		}
+		if l.isPad() {
+			if err := t.padFits(l, size); err != nil {
+				return nil, err
+			}
 		}
 		if !l.bare {
 			continue
@@ -212,6 +228,9 @@ func (t *tx) stuck(line int64, cause error) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	t.m.blocked[line] = why(cause)
+	if pending := (*PadPending)(nil); errors.As(cause, &pending) {
+		t.m.blocked[line] = pending.Why
+	}
 	return errStuck
 }
 
@@ -264,11 +283,19 @@ func (t *tx) seal(l line, in intent) error {
 	bucket := t.bucket(c)
 	bucket.Savepoint()
 	posts := collect(c)
-	packet, err := p.Seal(t.ctx, c, &in.msg)
+	said := overhear(c)
+	var packet []byte
+	if in.kind == "grant" {
+		packet, err = t.m.o.Pads.Grant(t.ctx, c, in.msg.ID, in.msg.Body)
+	} else {
+		packet, err = p.Seal(t.ctx, c, &in.msg)
+	}
 	switch {
 	case err == nil:
 	case t.ctx.Err() != nil:
 		return t.ctx.Err()
+	case l.isPad() && !errors.Is(err, parley.ErrRefused):
+		return t.stuck(l.id, err)
 	case l.shared && errors.Is(err, parley.ErrDenied): // we were removed: that is no matter of time
 		bucket.Rollback()
 		return t.unsealable(l, in, err)
@@ -283,6 +310,12 @@ func (t *tx) seal(l line, in intent) error {
 	}
 	if err := bucket.Flush(); err != nil {
 		return err
+	}
+	t.after = append(t.after, said.after...)
+	if l.isPad() {
+		if err := t.padLow(l, c); err != nil {
+			return err
+		}
 	}
 	// First what the message may need to be opened, such as a new key.
 	if err := t.postAll(l, *posts); err != nil {
@@ -308,6 +341,9 @@ func (t *tx) unsealable(l line, in intent, err error) error {
 	t.m.log.Warn("messenger: an intent cannot be sealed", "line", l.id, "kind", in.kind, "error", err)
 	if err := t.sealed(in); err != nil {
 		return err
+	}
+	if in.kind == "grant" {
+		return t.notice(l.contact, "No pad was given to the contact: "+err.Error())
 	}
 	if in.kind != "message" {
 		return nil

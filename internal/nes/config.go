@@ -72,7 +72,10 @@ func parseLine(line string) (key, value string, err error) {
 		return "", "", nil
 	}
 	key, rest, ok := strings.Cut(line, "=")
-	key = strings.TrimRight(strings.TrimPrefix(key, "export "), " \t")
+	key = strings.TrimRight(key, " \t")
+	if name, exported := strings.CutPrefix(key, "export "); exported { // and not a key of that name
+		key = strings.TrimLeft(name, " \t")
+	}
 	if !ok || !isKey(key) {
 		return "", "", errors.New("not of the form KEY = VALUE")
 	}

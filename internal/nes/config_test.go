@@ -89,6 +89,7 @@ func TestStoreConfig(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("MQTT_BROKER_ADDRESS = tcp://u:p@h # c\nNES_USERNAME=\"x\\\"\"\n"))
 	f.Add([]byte("\xef\xbb\xbfexport A='b'\r\n"))
+	f.Add([]byte("export=1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := ParseConfig(b)
 		if err != nil {

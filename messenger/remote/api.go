@@ -58,6 +58,31 @@ func (c *Client) AddPeer(ctx context.Context, o messenger.PeerOptions) (v messen
 	return v, err
 }
 
+func (c *Client) AddPad(ctx context.Context, o messenger.PadOptions) (v messenger.Contact, err error) {
+	err = c.call(ctx, "add-pad", o, &v)
+	return v, err
+}
+
+func (c *Client) GrantPad(ctx context.Context, name string, size int64) error {
+	return c.call(ctx, "grant-pad", grantOf{name, size}, nil)
+}
+
+func (c *Client) SetCircle(ctx context.Context, name string, members []string) (v messenger.Circle, err error) {
+	err = c.call(ctx, "set-circle", messenger.Circle{Name: name, Members: members}, &v)
+	return v, err
+}
+
+func (c *Client) Circles(ctx context.Context) ([]messenger.Circle, error) {
+	return collect[messenger.Circle](ctx, c, "circles", nothing{})
+}
+
+func (c *Client) SendAll(ctx context.Context, circle, text string) ([]messenger.Message, error) {
+	if len(text) > messenger.MaxText {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", messenger.ErrTooLong, len(text), messenger.MaxText)
+	}
+	return collect[messenger.Message](ctx, c, "send-all", sendOf{circle, text})
+}
+
 func (c *Client) Contacts(ctx context.Context) ([]messenger.Contact, error) {
 	return collect[messenger.Contact](ctx, c, "contacts", nothing{})
 }

@@ -52,6 +52,29 @@ func TestAccounts(t *testing.T) {
 	})
 }
 
+func TestPads(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, api messenger.API) {
+		ctx := t.Context()
+		o := messenger.PadOptions{Relay: "otc://h:1", As: "bob", Setup: []byte{0, 0xff}}
+		if c := must[messenger.Contact](t)(api.AddPad(ctx, o)); !reflect.DeepEqual(f.pad, o) || !reflect.DeepEqual(c, f.contacts[0]) {
+			t.Errorf("add pad: %+v of %+v", c, f.pad)
+		}
+		if err := api.GrantPad(ctx, "bob", 1<<39); err != nil || f.contacts[0].Pad.Left != 1<<39 {
+			t.Errorf("grant: %v, %+v", err, f.contacts[0].Pad)
+		}
+		if err := api.GrantPad(ctx, "carol", 1); !errors.Is(err, messenger.ErrNoContact) {
+			t.Errorf("grant to nobody: %v", err)
+		}
+		c := must[messenger.Circle](t)(api.SetCircle(ctx, "friends", []string{"bob"}))
+		if all := must[[]messenger.Circle](t)(api.Circles(ctx)); !reflect.DeepEqual(all, []messenger.Circle{c}) {
+			t.Errorf("circles: %+v", all)
+		}
+		if all := must[[]messenger.Message](t)(api.SendAll(ctx, "friends", "hello")); len(all) != 1 || all[0].Contact != "bob" || all[0].Text != "hello" {
+			t.Errorf("send to all: %+v", all)
+		}
+	})
+}
+
 // both runs a test against the API itself and against the same API at the other
 // end of the wire: a face must not be able to tell.
 func both(t *testing.T, test func(t *testing.T, f *fake, api messenger.API)) {

@@ -23,7 +23,9 @@ type fake struct {
 	accounts     []messenger.Account
 	account      messenger.AccountOptions // the last that was added
 	peer         messenger.PeerOptions    // likewise
-	held         chan struct{}            // Invite waits for it, if set
+	pad          messenger.PadOptions     // likewise
+	circles      []messenger.Circle
+	held         chan struct{} // Invite waits for it, if set
 	closed       bool
 }
 
@@ -37,6 +39,55 @@ func (f *fake) AddAccount(_ context.Context, o messenger.AccountOptions) (messen
 	f.account = o
 	f.accounts = append(f.accounts, messenger.Account{Kind: o.Kind, Name: o.Name, Server: o.Server, State: "connecting", Fingerprint: []string{"00 11"}})
 	return f.accounts[len(f.accounts)-1], nil
+}
+
+func (f *fake) AddPad(_ context.Context, o messenger.PadOptions) (messenger.Contact, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pad = o
+	c := messenger.Contact{Name: o.As, Promises: []string{}, Lacks: []string{}, Relays: []string{o.Relay}, Pad: &messenger.Pad{Version: 2, Left: 1 << 40}}
+	f.contacts = append(f.contacts, c)
+	return c, nil
+}
+
+func (f *fake) GrantPad(_ context.Context, name string, size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.contacts {
+		if f.contacts[i].Name == name {
+			f.contacts[i].Pad.Left -= size
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %q", messenger.ErrNoContact, name)
+}
+
+func (f *fake) SetCircle(_ context.Context, name string, members []string) (messenger.Circle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := messenger.Circle{Name: name, Members: members}
+	f.circles = append(f.circles, c)
+	return c, nil
+}
+
+func (f *fake) Circles(context.Context) ([]messenger.Circle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.circles), nil
+}
+
+func (f *fake) SendAll(ctx context.Context, circle, text string) (all []messenger.Message, err error) {
+	circles, _ := f.Circles(ctx)
+	for _, c := range circles {
+		for _, member := range c.Members {
+			m, err := f.Send(ctx, member, text)
+			if err != nil || c.Name != circle {
+				return nil, err
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
 }
 
 func (f *fake) Accounts(context.Context) ([]messenger.Account, error) {

@@ -31,6 +31,10 @@ type (
 		Number   messenger.SafetyNumber `json:"number"`
 		Verified bool                   `json:"verified"`
 	}
+	grantOf struct {
+		Contact string `json:"contact"`
+		Size    int64  `json:"size"`
+	}
 	personOf struct {
 		Contact string `json:"contact"`
 		Person  string `json:"person"`
@@ -154,6 +158,21 @@ var methods = map[string]method{
 	}),
 	"add-peer": call(func(ctx context.Context, a messenger.API, p messenger.PeerOptions) (messenger.Contact, error) {
 		return a.AddPeer(ctx, p)
+	}),
+	"add-pad": call(func(ctx context.Context, a messenger.API, p messenger.PadOptions) (messenger.Contact, error) {
+		return a.AddPad(ctx, p)
+	}),
+	"grant-pad": call(func(ctx context.Context, a messenger.API, p grantOf) (nothing, error) {
+		return done(a.GrantPad(ctx, p.Contact, p.Size))
+	}),
+	"set-circle": call(func(ctx context.Context, a messenger.API, p messenger.Circle) (messenger.Circle, error) {
+		return a.SetCircle(ctx, p.Name, p.Members)
+	}),
+	"circles": list(func(ctx context.Context, a messenger.API, _ nothing) ([]messenger.Circle, error) {
+		return a.Circles(ctx)
+	}),
+	"send-all": list(func(ctx context.Context, a messenger.API, p sendOf) ([]messenger.Message, error) {
+		return a.SendAll(ctx, p.Contact, p.Text)
 	}),
 	"people": list(func(ctx context.Context, a messenger.API, p contactOf) ([]messenger.Person, error) {
 		return a.People(ctx, p.Contact)
