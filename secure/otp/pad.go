@@ -67,7 +67,9 @@ type Status struct {
 	Version Version
 	Self    parley.Name
 	Peer    parley.Name
-	ID      [8]byte // version 2
+	ID      [8]byte  // version 2
+	Mailbox [16]byte // version 2: see [PadHeader]
+	Lane    int      // version 2: ours
 	Size    int64
 	Left    int64 // that we can still send with
 	Theirs  int64 // that the peer can, as far as we know

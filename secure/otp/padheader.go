@@ -48,6 +48,9 @@ type PadHeader struct {
 	// the pad's sources and is kept nowhere, so that it tells nothing of the pad even to
 	// who can compute everything.
 	Check [16]byte
+	// Mailbox is random and known to the two alone: the names of their mailboxes and what
+	// opens them are made of it. It is no pad.
+	Mailbox [16]byte
 }
 
 // A Source is where a pad's bytes came from: all sources are XORed.
@@ -69,6 +72,7 @@ type padHeaderJSON struct {
 	Created time.Time `json:"created"`
 	Sources []Source  `json:"sources"`
 	Check   string    `json:"check"`
+	Mailbox string    `json:"mailbox"`
 }
 
 // Unconditional reports whether one of the sources is physical and assessed: then the
@@ -90,6 +94,7 @@ func (h *PadHeader) Marshal() ([]byte, error) {
 	j, err := json.Marshal(padHeaderJSON{
 		Format: int(V2), ID: hex.EncodeToString(h.ID[:]), Size: h.Size, Split: h.Split, Names: h.Names,
 		Owner: h.Owner, Created: h.Created.UTC().Truncate(time.Second), Sources: h.Sources, Check: hex.EncodeToString(h.Check[:]),
+		Mailbox: hex.EncodeToString(h.Mailbox[:]),
 	})
 	if err != nil || len(padMagic)+len(j) > PadHeaderSize-sha256.Size {
 		return nil, fmt.Errorf("%w: the header of the pad is too long: use shorter names for its sources", parley.ErrRefused)
@@ -126,10 +131,13 @@ func ParsePadHeader(b []byte) (*PadHeader, error) {
 	h := &PadHeader{Size: j.Size, Split: j.Split, Names: j.Names, Owner: j.Owner, Created: j.Created, Sources: j.Sources}
 	id, err := hex.DecodeString(j.ID)
 	check, err2 := hex.DecodeString(j.Check)
-	if j.Format != int(V2) || err != nil || err2 != nil || copy(h.ID[:], id) != len(id) || len(id) != len(h.ID) || len(check) != len(h.Check) {
+	mailbox, err3 := hex.DecodeString(j.Mailbox)
+	if j.Format != int(V2) || err != nil || err2 != nil || err3 != nil || len(id) != len(h.ID) || len(check) != len(h.Check) || len(mailbox) != len(h.Mailbox) {
 		return bad("it cannot be read")
 	}
+	copy(h.ID[:], id)
 	copy(h.Check[:], check)
+	copy(h.Mailbox[:], mailbox)
 	if err := h.valid(); err != nil {
 		return bad(err.Error())
 	}
