@@ -28,6 +28,7 @@ var rules = []struct {
 	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
 	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile"}},
 	{"keydir/client", []string{"keydir", "internal/rsakey", "internal/jsonobject"}},
+	{"padstore/generate", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
 	{"padstore", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
 	{"broker", []string{"broker/store"}},
 	{"broker/store", nil},
@@ -35,6 +36,10 @@ var rules = []struct {
 	{"carrier/*", []string{"."}},
 	{"carrier/*/client", []string{".", "carrier/*"}},
 	{"carrier/*/server", []string{"carrier/*", "broker", "broker/store"}},
+	{"paddevice", []string{".", "secure/otp", "internal/jsonobject"}},
+	{"paddevice/client", []string{".", "secure/otp", "paddevice", "internal/keyfile"}},
+	{"paddevice/server", []string{".", "secure/otp", "padstore", "paddevice", "internal/keyfile", "internal/filelock", "internal/jsonobject", "internal/term"}},
+	{"cmd/parley-pad", []string{".", "secure/otp", "padstore", "paddevice", "paddevice/server", "internal/keyfile", "internal/qr", "internal/term"}},
 	{"server", []string{"broker", "broker/store", "broker/store/*", "carrier/*", "carrier/*/server", "keydir/server", "internal/keyfile", "internal/filelock"}},
 	{"messenger", []string{".", "content", "envelope", "messenger/profile"}},
 	{"messenger/profile", []string{".", "internal/keyfile", "internal/filelock"}},
@@ -54,7 +59,7 @@ var rules = []struct {
 	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
 	{"cmd/parleyd", []string{"server"}},
 	{"cmd/nes", []string{"internal/nes", "internal/term"}},
-	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "keydir", "keydir/client", "internal/*"}},
+	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "keydir", "keydir/client", "padstore", "padstore/generate", "secure/otp", "internal/*"}},
 	{"examples/*", []string{".", "secure/*", "carrier/*", "carrier/*/client"}},
 }
 
