@@ -1,4 +1,4 @@
-//go:build !unix || solaris || illumos || aix || netbsd
+//go:build !unix || solaris || illumos || aix || netbsd || openbsd
 
 package generate
 

@@ -1,4 +1,4 @@
-//go:build unix && !solaris && !illumos && !aix && !netbsd
+//go:build unix && !solaris && !illumos && !aix && !netbsd && !openbsd
 
 package generate
 
@@ -13,14 +13,17 @@ import (
 // diskFree returns how many bytes dir has left for us, if that is known.
 func diskFree(dir string) (int64, bool) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Bsize <= 0 || st.Bavail < 0 {
+	if err := unix.Statfs(dir, &st); err != nil || st.Bsize <= 0 {
 		return 0, false
 	}
-	free, block := uint64(st.Bavail), uint64(st.Bsize)
-	if free > math.MaxInt64/block {
+	free, size := int64(st.Bavail), int64(st.Bsize)
+	switch {
+	case free < 0: // more than an int64 holds, or a debt to the superuser's reserve
+		return 0, false
+	case free > math.MaxInt64/size:
 		return math.MaxInt64, true
 	}
-	return int64(free * block), true
+	return free * size, true
 }
 
 func full(err error) bool {

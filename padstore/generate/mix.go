@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	chunk  = 256 << 10
+	chunk  = 1 << 20
 	ahead  = 4 // chunks of each source that may wait
 	block  = 4096
 	alike  = 16 // two good sources never agree on so many bytes at one place

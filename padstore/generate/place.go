@@ -33,13 +33,10 @@ func room(dir string, need int64) error {
 // A draft is a file under another name until it is whole. Its name is the final one with
 // a dot before and ".part" behind it, and its lock is held while somebody works on it.
 type draft struct {
-	f       *os.File
-	path    string // final
-	flushed int64
+	f      *os.File
+	direct *os.File // the same file past the page cache, or nil
+	path   string   // final
 }
-
-// flushEvery is how many bytes are written before the disk is asked to begin with them.
-const flushEvery = 8 << 20
 
 func newDraft(path string) (*draft, error) {
 	if err := vacant(path); err != nil {
@@ -57,7 +54,11 @@ func newDraft(path string) (*draft, error) {
 		f.Close()
 		return nil, errors.Join(err, os.Remove(part))
 	}
-	return &draft{f: f, path: path}, nil
+	d := &draft{f: f, path: path}
+	if direct, err := openDirect(part); err == nil {
+		d.direct = direct
+	}
+	return d, nil
 }
 
 // vacant is an error if there is something at path.
@@ -83,17 +84,22 @@ func unfinished(part string) error {
 	return fmt.Errorf("%w: %s is what an interrupted run has left. Nobody can use it: remove it, and begin again", ErrUnfinished, part)
 }
 
-// append writes b, and has the disk begin with it early, so that little is left to wait
-// for at the end.
+// append writes b at a position: its whole blocks directly, where that can be.
 func (d *draft) append(b []byte, at int64) error {
-	if _, err := d.f.WriteAt(b, at); err != nil {
-		return diskError(err)
+	if n := len(b) / block * block; d.direct != nil && at%block == 0 && n > 0 {
+		switch wrote, err := d.direct.WriteAt(b[:n], at); {
+		case err == nil:
+			b, at = b[n:], at+int64(n)
+		case full(err):
+			return diskError(err)
+		default: // not on this file system
+			d.direct.Close()
+			d.direct = nil
+			b, at = b[wrote:], at+int64(wrote)
+		}
 	}
-	if end := at + int64(len(b)); end-d.flushed >= flushEvery {
-		flush(d.f, d.flushed, end-d.flushed)
-		d.flushed = end
-	}
-	return nil
+	_, err := d.f.WriteAt(b, at)
+	return diskError(err)
 }
 
 // publish gives a whole file its name, which nobody else must have taken meanwhile.
@@ -121,16 +127,24 @@ func (d *draft) publish() error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(d.f.Close(), syncDir(filepath.Dir(d.path)))
+	err = errors.Join(d.close(), syncDir(filepath.Dir(d.path)))
 	d.f = nil
 	return err
+}
+
+func (d *draft) close() error {
+	if d.direct != nil {
+		d.direct.Close()
+		d.direct = nil
+	}
+	return d.f.Close()
 }
 
 // discard removes what was not published.
 func (d *draft) discard() {
 	if d.f != nil {
 		os.Remove(d.f.Name())
-		d.f.Close()
+		d.close()
 		d.f = nil
 	}
 }
