@@ -77,6 +77,8 @@ func (a *app) opening(ctx context.Context, c messenger.Contact) error {
 	switch {
 	case isTopic(c):
 		state = fmt.Sprintf("%d members: parley topic people %s", c.Members, quoted(c.Name))
+	case c.Protocol == onePad:
+		state = strings.TrimSuffix(padText(c), ".")
 	case !c.Verified:
 		state = "not verified: parley verify " + quoted(c.Name)
 	}

@@ -82,6 +82,9 @@ func protocolText(c messenger.Contact) string {
 	if c.Account != "" {
 		return fmt.Sprintf("%s (%s, by your account %s)", c.Protocol, c.User, c.Account)
 	}
+	if p := c.Pad; p != nil && p.Size > 0 {
+		return fmt.Sprintf("%s (with %s, %s left)", c.Protocol, c.User, term.Size(p.Left))
+	}
 	if !isTopic(c) {
 		return c.Protocol
 	}
@@ -92,7 +95,7 @@ func verifiedMark(c messenger.Contact) string {
 	switch {
 	case c.KeyChanged:
 		return "KEY CHANGED"
-	case isTopic(c):
+	case isTopic(c), c.Protocol == onePad: // who has the pad was given it
 		return "-"
 	case c.Verified:
 		return "yes"
@@ -102,6 +105,8 @@ func verifiedMark(c messenger.Contact) string {
 
 type contactCmd struct {
 	AddNES   addNESCmd   `cmd:"" name:"add-nes" help:"Add somebody who uses NES, by user name."`
+	AddPad   addPadCmd   `cmd:"" name:"add-pad" help:"Add the person with whom you share a one-time pad."`
+	Grant    grantCmd    `cmd:"" help:"Give a contact some of the pad that is yours to send with."`
 	Rename   renameCmd   `cmd:"" help:"Give a contact another name."`
 	Remove   removeCmd   `cmd:"" help:"Delete a contact, its messages, and its mailboxes at the relays."`
 	Receipts receiptsCmd `cmd:"" help:"Choose what a contact learns about its messages."`

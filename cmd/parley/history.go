@@ -29,7 +29,14 @@ func (c *historyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	return nil
+	if a.json {
+		return nil
+	}
+	contact, err := repeat(ctx, a, func(api messenger.API) (messenger.Contact, error) { return api.Contact(ctx, c.Contact) })
+	if err != nil || contact.Protocol != onePad {
+		return err
+	}
+	return a.print("  -- " + padText(contact) + "\n")
 }
 
 // pastLine is line with the beginning of the ID and, for ours, how far it got.

@@ -26,6 +26,7 @@ type commands struct {
 	Accept     acceptCmd     `cmd:"" help:"Take an invitation."`
 	Contacts   contactsCmd   `cmd:"" help:"List the people you talk with."`
 	Contact    contactCmd    `cmd:"" help:"Change one contact."`
+	Circle     circleCmd     `cmd:"" help:"Several contacts under one name, to send to each of them."`
 	Account    accountCmd    `cmd:"" help:"Accounts of yours in older systems: NES."`
 	Verify     verifyCmd     `cmd:"" help:"Compare safety numbers with a contact."`
 	Send       sendCmd       `cmd:"" help:"Send a message."`
@@ -39,6 +40,7 @@ type commands struct {
 	Passphrase passphraseCmd `cmd:"" help:"Change the passphrase of the profile."`
 	Topic      topicCmd      `cmd:"" help:"String phone: messages that devices seal for a topic of any channel."`
 	Keydir     keydirCmd     `cmd:"" help:"Directories of public keys: verify their log, look users up."`
+	Pad        padCmd        `cmd:"" help:"One-time pads: make, split, show and check them."`
 	Demo       demoCmd       `cmd:"" help:"See it work: a relay, Alice and Bob, all inside this process."`
 	Bench      BenchCmd      `cmd:"" help:"Measure a relay, or crash it, and see that nothing gets lost."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -26,6 +26,9 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	contact, err := repeat(ctx, a, func(api messenger.API) (messenger.Contact, error) { return api.Contact(ctx, c.Contact) })
+	if errors.Is(err, messenger.ErrNoContact) && a.isCircle(ctx, c.Contact) {
+		return c.sendAll(ctx, a, text)
+	}
 	if err != nil {
 		return err
 	}
@@ -42,7 +45,7 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 	if err := a.sent(m, err); err != nil {
 		return err
 	}
-	if first && !contact.Verified && !isTopic(contact) && contact.State == "connected" && !a.json {
+	if first && !contact.Verified && !isTopic(contact) && contact.Pad == nil && contact.State == "connected" && !a.json {
 		a.note("You have not verified %s yet: parley verify %s", term.Line(contact.Name), quoted(contact.Name))
 	}
 	return nil

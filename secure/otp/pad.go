@@ -85,6 +85,9 @@ type Status struct {
 var (
 	// ErrDepleted means that what is left of a pad is too little for the message.
 	ErrDepleted = errors.New("the pad is depleted")
+	// ErrUnanswered means that a person was asked and has not answered in time. It comes
+	// with [parley.ErrDenied]; another try asks again.
+	ErrUnanswered = errors.New("nobody has answered in time")
 	// ErrHeld means that a pad is not used for sending because it may be an old copy.
 	ErrHeld = errors.New("the pad may be an old copy")
 )
