@@ -44,7 +44,7 @@ var rules = []struct {
 	{"messenger", []string{".", "content", "envelope", "messenger/profile"}},
 	{"messenger/profile", []string{".", "internal/keyfile", "internal/filelock"}},
 	{"messenger/remote", []string{"messenger"}},
-	{"builtin", []string{".", "envelope", "messenger", "messenger/profile", "carrier/*", "carrier/*/client", "secure/*", "keydir", "keydir/client", "internal/rsakey", "internal/words"}},
+	{"builtin", []string{".", "envelope", "messenger", "messenger/profile", "carrier/*", "carrier/*/client", "secure/*", "keydir", "keydir/client", "padstore", "paddevice/client", "internal/rsakey", "internal/words"}},
 	{"parleytest", []string{".", "broker/store", "envelope"}},
 	{"internal/keyfile", nil},
 	{"internal/filelock", nil},

@@ -14,12 +14,15 @@ import (
 	"parley"
 	"parley/carrier/mqtt"
 	mqttclient "parley/carrier/mqtt/client"
+	"parley/carrier/relay"
+	relayclient "parley/carrier/relay/client"
 	"parley/carrier/smp"
 	smpclient "parley/carrier/smp/client"
 	"parley/internal/words"
 	"parley/messenger"
 	"parley/messenger/profile"
 	"parley/secure/nes"
+	"parley/secure/otp"
 	"parley/secure/ratchet"
 	"parley/secure/smpbare"
 	"parley/secure/stringphone"
@@ -38,8 +41,8 @@ type Options struct {
 }
 
 // Registry is the table. The client serves both forms of SMP's addresses, and
-// topics both of MQTT's, users those of NES.
-func Registry(client *smpclient.Client, topics, users parley.Carrier) *parley.Registry {
+// topics both of MQTT's, users those of NES, relays those of One Time Chat's relay.
+func Registry(client *smpclient.Client, topics, users, relays parley.Carrier) *parley.Registry {
 	var r parley.Registry
 	r.Carrier(smp.Scheme, client)
 	r.Carrier(smp.SchemePlain, client)
@@ -47,10 +50,14 @@ func Registry(client *smpclient.Client, topics, users parley.Carrier) *parley.Re
 	r.Carrier(mqtt.SchemeTLS, topics)
 	r.Carrier(schemeNES, users)
 	r.Carrier(schemeNESTLS, users)
+	r.Carrier(relay.Scheme, relays)
+	r.Carrier(relay.SchemeTLS, relays)
 	r.Transport(parley.Ratchet, ratchet.New())
 	r.Transport(parley.SMPBare, smpbare.New())
 	r.Transport(parley.StringPhone, stringphone.New())
 	r.Transport(parley.NES, nes.New())
+	r.Transport(parley.OneTimePad, otp.New(otp.V1))
+	r.Transport(parley.OneTimePadV2, otp.New(otp.V2))
 	return &r
 }
 
@@ -64,17 +71,23 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 	})
 	topics := newTopicCarrier(mostTopicPacket, 1, o, &tell)
 	users := nesCarrier{newTopicCarrier(nes.MaxEnvelope, 2, o, &tell)}
+	relays := relayclient.New(relayclient.Options{Max: mostRelayPacket, OnState: tell.relay, OnMailbox: tell.mailbox})
+	keptPads := newPads()
 	m, err := messenger.Open(context.Background(), messenger.Options{
-		Profile: p, Registry: Registry(client, topics, users),
-		Number: number, Words: forms, Groups: groups{}, Mailboxes: mailboxes,
+		Profile: p, Registry: Registry(client, topics, users, relays),
+		Number: number, Words: forms, Groups: groups{}, Pads: keptPads, Mailboxes: mailboxes,
 		Systems: map[string]messenger.System{NES: nesSystem{dial: o.Dial, log: o.Log}}, Events: tell.connect,
 		Log: o.Log, Drain: o.Drain, MaxTries: o.MaxTries,
-		OnClose: func() error { return errors.Join(client.Close(), topics.Close(), users.Close()) },
+		OnClose: func() error {
+			return errors.Join(client.Close(), topics.Close(), users.Close(), relays.Close(), keptPads.close())
+		},
 	})
 	if err != nil {
 		client.Close()
 		topics.Close()
 		users.Close()
+		relays.Close()
+		err = errors.Join(err, keptPads.close())
 	}
 	return m, err
 }
@@ -82,8 +95,12 @@ func Open(p *profile.Profile, o Options) (*messenger.Messenger, error) {
 // mailboxes are the forms of the carriers' addresses.
 var mailboxes = map[string]messenger.Mailboxes{
 	smp.Scheme: smpForms{}, smp.SchemePlain: smpForms{}, mqtt.Scheme: topicForms{}, mqtt.SchemeTLS: topicForms{},
-	schemeNES: nesForms{}, schemeNESTLS: nesForms{},
+	schemeNES: nesForms{}, schemeNESTLS: nesForms{}, relay.Scheme: relayForms{}, relay.SchemeTLS: relayForms{},
 }
+
+// mostRelayPacket is the largest packet for a relay of One Time Chat's, in bytes: a text
+// of [messenger.MaxText] fits.
+const mostRelayPacket = messenger.MaxText + 4<<10
 
 // number is what two people compare on a line; nil while there is nothing.
 func number(c *parley.Conversation) []byte {

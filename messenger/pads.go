@@ -198,7 +198,9 @@ func (t *tx) addPad(as string, setup []byte, p PadLine, ours, theirs parley.Addr
 	if err := t.addPath(id, "out", joining, theirs, parley.Endpoint{Address: theirs}); err != nil {
 		return 0, 0, err
 	}
-	if err := t.addPath(id, "in", want, ours, parley.Endpoint{Address: ours}); err != nil {
+	// Until it is claimed, what opens it waits where no address is ever shown.
+	_, relay := t.m.relayOf(ours)
+	if err := t.addPath(id, "in", want, ours, parley.Endpoint{Address: relay, Secret: []byte(ours)}); err != nil {
 		return 0, 0, err
 	}
 	b, err := t.Bucket(id)

@@ -204,13 +204,15 @@ func (b *batch) look() error {
 		}
 	}
 	b.looked, b.held = true, !there && used && !b.create
+	seq := l.seq // after a crash: what was numbered had not left
 	if there && m.commit > max(l.commit, p.least.commit)+1 {
+		seq = max(seq, m.seq)
 		p.event(Rollback, "the pad's folder was put back from an old copy, or there is another copy: what the other one has used counts as used (%d bytes)", max(m.top-l.top, 0))
 	}
 	m = p.least.and(m)
 	b.commit = max(l.commit, m.commit) + 1
 	if m.ahead(l) {
-		return b.stage(&record{kind: recJump, t: m.top, seq: m.seq, commit: m.commit, l0: m.l0, floor: m.top})
+		return b.stage(&record{kind: recJump, t: m.top, seq: seq, commit: m.commit, l0: m.l0, floor: m.top})
 	}
 	return nil
 }
@@ -220,7 +222,7 @@ func (p *Pad) used() bool { return p.l.commit > 0 || p.version == otp.V2 && p.l.
 
 // ahead reports whether a mark knows of use that the ledger does not.
 func (m mark) ahead(l *ledger) bool {
-	return m != mark{} && (m.commit > l.commit || m.seq > l.seq || m.top > l.top || m.l0 < l.room[0].end)
+	return m != mark{} && (m.commit > l.commit || m.top > l.top || m.l0 < l.room[0].end)
 }
 
 // and is the further of two marks.
@@ -269,14 +271,15 @@ func (b *batch) finish(all []*request) error {
 			}
 		}
 	}
-	if p.j != nil && p.j.at > 2*p.j.base+slack {
+	if p.j != nil && p.j.at > 2*p.j.base+p.slack {
 		_ = p.compact() // else the next batch tries again
 	}
 	return nil
 }
 
-// slack is how long a journal grows beyond twice its snapshot before it is rewritten.
-const slack = 256 << 10
+// defaultSlack is how long a journal grows beyond twice its snapshot before it is
+// rewritten.
+const defaultSlack = 256 << 10
 
 func (b *batch) write() error {
 	p := b.p

@@ -34,6 +34,7 @@ type Pad struct {
 	lane        uint8
 	whole       bool // not split yet: nothing is done with it
 	label       []byte
+	slack       int64
 
 	mu      sync.Mutex
 	queue   []*request
@@ -69,6 +70,9 @@ func Open(path string, o Options) (*Pad, error) {
 		p.d = osDisk{o.NoSync}
 	}
 	p.idle = sync.NewCond(&p.mu)
+	if p.slack = o.slack; p.slack == 0 {
+		p.slack = defaultSlack
+	}
 	var err error
 	if p.o.Marks == "" {
 		if p.o.Marks, err = marksDir(); err != nil {

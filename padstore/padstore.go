@@ -15,7 +15,8 @@ type Options struct {
 	// NoSync leaves out every fsync, to measure what they cost.
 	NoSync bool
 
-	disk disk // for tests
+	disk  disk  // for tests
+	slack int64 // for tests
 }
 
 // An Event is something that a pad's owner should know of.

@@ -45,10 +45,18 @@ type Config struct {
 	SMTP           string   `toml:"smtp"`
 	SMTPFile       string   `toml:"smtp_file"`
 
+	OTC        string   `toml:"otc"`
+	OTCTLSCert string   `toml:"otc_tls_cert"`
+	OTCTLSKey  string   `toml:"otc_tls_key"`
+	OTCProxy   []string `toml:"otc_proxy"`
+	OTCMetrics bool     `toml:"otc_metrics"`
+	Mischief   bool     `toml:"mischief"`
+
 	Queues       Queues       `toml:"queues"`
 	Limits       Limits       `toml:"limits"`
 	MQTTLimits   MQTTLimits   `toml:"mqtt_limits"`
 	KeydirLimits KeydirLimits `toml:"keydir_limits"`
+	OTCLimits    OTCLimits    `toml:"otc_limits"`
 	Store        Store        `toml:"store"`
 }
 
@@ -164,7 +172,7 @@ func (c *Config) check() error {
 		return bad("no data folder is given (--data DIR)")
 	}
 	for _, a := range []struct{ name, addr string }{
-		{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}, {"mqtt", c.MQTT}, {"mqtt_tls", c.MQTTTLS}, {"keydir", c.Keydir},
+		{"smp2020", c.SMP2020}, {"smp2020_plain", c.SMP2020Plain}, {"mqtt", c.MQTT}, {"mqtt_tls", c.MQTTTLS}, {"keydir", c.Keydir}, {"otc", c.OTC},
 	} {
 		if a.addr == "" {
 			continue
@@ -199,6 +207,9 @@ func (c *Config) check() error {
 	}
 	if m := c.Limits.Memory; m != 0 && m < 1<<20 {
 		return bad("limits.memory must be at least 1MiB")
+	}
+	if err := c.checkOTC(); err != nil {
+		return err
 	}
 	return c.checkKeydir()
 }

@@ -10,6 +10,7 @@ import (
 
 	"parley/broker"
 	mqttserver "parley/carrier/mqtt/server"
+	otcserver "parley/carrier/relay/server"
 	keydirserver "parley/keydir/server"
 )
 
@@ -38,6 +39,9 @@ func TestExampleHasEverySettingAndItsDefault(t *testing.T) {
 	}
 	if k := c.KeydirLimits.limits(); k != keydirserver.DefaultLimits() {
 		t.Errorf("the limits of the directory are %+v in the example, %+v in truth", k, keydirserver.DefaultLimits())
+	}
+	if k := c.OTCLimits.limits(); k != otcserver.DefaultLimits() {
+		t.Errorf("the limits of One Time Chat's relay are %+v in the example, %+v in truth", k, otcserver.DefaultLimits())
 	}
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {

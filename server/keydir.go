@@ -103,19 +103,7 @@ func isBaseURL(text string) bool {
 }
 
 func (c *Config) keydirProxies() ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, text := range c.KeydirProxy {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			ip, err := netip.ParseAddr(text)
-			if err != nil {
-				return nil, fmt.Errorf("%w: keydir_proxy: %q is neither an IP address nor a network such as 10.0.0.0/8", ErrConfig, text)
-			}
-			p = netip.PrefixFrom(ip, ip.BitLen())
-		}
-		all = append(all, p)
-	}
-	return all, nil
+	return proxies("keydir_proxy", c.KeydirProxy)
 }
 
 // openKeydir opens the key directory, if an address for it is given.

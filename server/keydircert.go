@@ -12,6 +12,7 @@ import (
 // of Let's Encrypt are every few weeks.
 type fileCertificate struct {
 	cert, key string
+	of        string // whose it is
 	trouble   *trouble
 
 	mu      sync.Mutex
@@ -24,7 +25,7 @@ type fileCertificate struct {
 const certificateEvery = time.Minute
 
 func newFileCertificate(cert, key string, trouble *trouble) (*fileCertificate, error) {
-	f := &fileCertificate{cert: cert, key: key, trouble: trouble, looked: time.Now()}
+	f := &fileCertificate{cert: cert, key: key, of: "the key directory", trouble: trouble, looked: time.Now()}
 	return f, f.load()
 }
 
@@ -48,7 +49,7 @@ func (f *fileCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		f.looked = now
 		if st, err := os.Stat(f.cert); err != nil || !st.ModTime().Equal(f.changed) {
 			if err := f.load(); err != nil { // the old one stays
-				f.trouble.report("the certificate of the key directory", err)
+				f.trouble.report("the certificate of "+f.of, err)
 			}
 		}
 	}

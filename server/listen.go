@@ -10,6 +10,7 @@ import (
 	mqttserver "parley/carrier/mqtt/server"
 	"parley/carrier/smp"
 	smpserver "parley/carrier/smp/server"
+	otcserver "parley/carrier/relay/server"
 	keydirserver "parley/keydir/server"
 )
 
@@ -46,6 +47,14 @@ func (s *Server) listen(cfg *Config) error {
 		}
 		doors = append(doors, at)
 	}
+	if s.otc != nil {
+		at := door{addr: cfg.OTC, serve: s.otc.Serve}
+		at.address = func(tcp *net.TCPAddr) (string, error) { return s.otcAddress(cfg, tcp) }
+		if s.otcCert != nil {
+			at.wrap = s.otcCert.listener
+		}
+		doors = append(doors, at)
+	}
 	var open []net.Listener
 	var serve []func(net.Listener) error
 	for _, d := range doors {
@@ -65,7 +74,7 @@ func (s *Server) listen(cfg *Config) error {
 	for i, l := range open {
 		s.serving.Go(func() {
 			err := serve[i](l)
-			if !errors.Is(err, smpserver.ErrShutdown) && !errors.Is(err, mqttserver.ErrShutdown) && !errors.Is(err, keydirserver.ErrShutdown) {
+			if !errors.Is(err, smpserver.ErrShutdown) && !errors.Is(err, mqttserver.ErrShutdown) && !errors.Is(err, keydirserver.ErrShutdown) && !errors.Is(err, otcserver.ErrShutdown) {
 				s.failed <- err
 			}
 		})

@@ -21,6 +21,7 @@ import (
 	"parley/broker"
 	"parley/broker/store/pebblestore"
 	mqttserver "parley/carrier/mqtt/server"
+	otcserver "parley/carrier/relay/server"
 	smpserver "parley/carrier/smp/server"
 	keydirserver "parley/keydir/server"
 )
@@ -42,6 +43,8 @@ type Server struct {
 	cert       certificate
 	keydir     *keydirserver.Directory // nil without a key directory
 	keydirCert *fileCertificate        // nil without TLS there
+	otc        *otcserver.Server       // nil without a relay of One Time Chat
+	otcCert    *fileCertificate        // nil without TLS there
 	warned     sync.Once
 	addresses  []string
 	failed     chan error
@@ -69,10 +72,10 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, lock: lock, failed: make(chan error, 5)}
+	s := &Server{log: log, lock: lock, failed: make(chan error, 6)}
 	trouble := newTrouble(log)
 	fronts := 0
-	for _, on := range []bool{cfg.wantsSMP(), cfg.MQTT != "" || cfg.MQTTTLS != "", cfg.Keydir != ""} {
+	for _, on := range []bool{cfg.wantsSMP(), cfg.MQTT != "" || cfg.MQTTTLS != "", cfg.Keydir != "", cfg.OTC != ""} {
 		if on {
 			fronts++
 		}
@@ -87,6 +90,9 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 		err = s.openKeydir(&cfg, fronts, trouble)
 	}
 	if err == nil {
+		err = s.openOTC(&cfg, fronts, trouble)
+	}
+	if err == nil {
 		err = s.listen(&cfg)
 	}
 	if err != nil {
@@ -97,7 +103,7 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 
 // anyListener reports whether an address to listen on is given.
 func (c *Config) anyListener() bool {
-	return c.SMP2020 != "" || c.SMP2020Plain != "" || c.MQTT != "" || c.MQTTTLS != "" || c.Keydir != ""
+	return c.SMP2020 != "" || c.SMP2020Plain != "" || c.MQTT != "" || c.MQTTTLS != "" || c.Keydir != "" || c.OTC != ""
 }
 
 // wantsSMP reports whether there is to be an SMP relay: if one of its addresses is
@@ -158,8 +164,8 @@ func readCreators(path string) ([]*rsa.PublicKey, error) {
 }
 
 // Addresses returns where clients reach the relay, one smp2020://KEYHASH@HOST:PORT,
-// smp2020-plain://HOST:PORT, mqtt://HOST:PORT, mqtts://HOST:PORT or
-// http[s]://HOST:PORT (the key directory) for each listener, in that order. A
+// smp2020-plain://HOST:PORT, mqtt://HOST:PORT, mqtts://HOST:PORT, http[s]://HOST:PORT
+// (the key directory) or otc[s]://HOST:PORT for each listener, in that order. A
 // self-signed certificate adds ?cert-sha256=HEX.
 func (s *Server) Addresses() []string { return append([]string(nil), s.addresses...) }
 
@@ -180,13 +186,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // close closes all that is open.
 func (s *Server) close(ctx context.Context) error {
-	var mqttErr, keydirErr error
+	var mqttErr, keydirErr, otcErr error
 	var both sync.WaitGroup
 	if s.mqtt != nil {
 		both.Go(func() { mqttErr = s.mqtt.Shutdown(ctx) })
 	}
 	if s.keydir != nil {
 		both.Go(func() { keydirErr = s.keydir.Shutdown(ctx) })
+	}
+	if s.otc != nil {
+		both.Go(func() { otcErr = s.otc.Shutdown(ctx) })
 	}
 	if s.front != nil {
 		// Cutting off those who don't read is part of the plan, no error.
@@ -197,5 +206,5 @@ func (s *Server) close(ctx context.Context) error {
 	if s.broker != nil {
 		mqttErr = errors.Join(s.broker.Close(), mqttErr)
 	}
-	return errors.Join(mqttErr, keydirErr, s.lock.Close())
+	return errors.Join(mqttErr, keydirErr, otcErr, s.lock.Close())
 }

@@ -44,7 +44,7 @@ var exitCodes = []struct {
 	{exitOK, "done"},
 	{exitUnexpected, "something else went wrong; the text says what"},
 	{exitUsage, "the command line or the text to send is wrong"},
-	{exitProfile, "the profile or a topic's state is missing, exists already, or is damaged"},
+	{exitProfile, "the profile, a pad or a topic's state is missing, exists already, or is damaged"},
 	{exitPassphrase, "the passphrase is wrong, or there is none to be had"},
 	{exitOwner, "another process holds the profile and does not answer"},
 	{exitNotFound, "no such contact, account, user, message, topic or member"},
@@ -53,7 +53,7 @@ var exitCodes = []struct {
 	{exitQueued, "time ran out: the message or answer stays queued, or too few messages came"},
 	{exitFailed, "the message has failed for good, or was cancelled"},
 	{exitState, "not possible in this state"},
-	{exitMismatch, "a key has changed, or safety numbers differ"},
+	{exitMismatch, "a key has changed, or safety numbers or pads differ"},
 	{exitInterrupted, "interrupted"},
 }
 

@@ -44,7 +44,7 @@ func (c *addPadCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.result(contact, func() string {
-		s := fmt.Sprintf("%s is a contact now. %s\nThen: parley send %s TEXT, parley listen %[3]s\n", term.Line(contact.Name), capital(padText(contact)), quoted(contact.Name))
+		s := fmt.Sprintf("%s is a contact now. %s\nThen: parley send %s TEXT, parley listen %[3]s\n", term.Line(contact.Name), capital(padText(contact)), shellWord(contact.Name))
 		if contact.State != "connected" {
 			s += "The relay cannot be reached now: messages go out when it can.\n"
 		}
@@ -79,7 +79,7 @@ func padText(c messenger.Contact) string {
 		kind = fmt.Sprintf("one-time pad, everlasting as far as its source is random (%s)", term.Line(p.Source))
 	}
 	s := fmt.Sprintf("%s: %s of %s left to send with", kind, term.Size(p.Left), term.Size(p.Size))
-	if n := texts(p); n > 0 {
+	if n := textsLeft(p); n > 0 {
 		s += fmt.Sprintf(", about %d texts of 100 characters", n)
 	}
 	s += fmt.Sprintf("; %s left for %s.", term.Size(p.Theirs), term.Line(c.Name))
@@ -92,8 +92,8 @@ func padText(c messenger.Contact) string {
 	return s
 }
 
-// texts is how many texts of 100 characters a pad has left.
-func texts(p *messenger.Pad) int64 {
+// textsLeft is how many texts of 100 characters a pad has left.
+func textsLeft(p *messenger.Pad) int64 {
 	if p.Version == 1 {
 		return p.Left / (2*100 + 48)
 	}

@@ -142,7 +142,7 @@ func checkRelay(address string) error {
 	switch {
 	case err != nil:
 		return usage("relay %q is not an address like smp2020://KEYHASH@HOST:PORT", address)
-	case builtin.Registry(nil, nil, nil).Carriers[u.Scheme] == nil:
+	case builtin.Registry(nil, nil, nil, nil).Carriers[u.Scheme] == nil:
 		return usage("relay %q: this build has no carrier for %q addresses (smp2020://KEYHASH@HOST:PORT)", address, u.Scheme)
 	case u.Host == "" || !strings.HasSuffix(u.Scheme, "-plain") && u.User.Username() == "":
 		return usage("relay %q is not complete: smp2020://KEYHASH@HOST:PORT, as parleyd prints it", address)

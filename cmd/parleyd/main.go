@@ -1,7 +1,7 @@
-// Command parleyd is a Parley relay, an MQTT broker and a directory of public keys. It keeps queues of messages
+// Command parleyd is a Parley relay, an MQTT broker, a directory of public keys and a relay of One Time Chat. It keeps queues of messages
 // that it cannot read: what could decrypt them is not linked into it.
 //
-//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT] [--keydir HOST:PORT]
+//	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT] [--keydir HOST:PORT] [--otc HOST:PORT]
 //	parleyd mqtt-user NAME    reads a password, prints a line for the file of MQTT users
 //	parleyd config     prints all settings as a TOML file
 //	parleyd version
@@ -31,13 +31,13 @@ const (
 )
 
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the relay, the MQTT broker and the public-key directory: those for which an address is given, the relay if none is. Prints each address on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
+	Serve    serveCmd    `cmd:"" help:"Run the relay, the MQTT broker and the public-key directory, and the relay of One Time Chat: those for which an address is given, the relay if none is. Prints each address on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
 	MQTTUser mqttUserCmd `cmd:"" name:"mqtt-user" help:"Read a password from standard input and print the line that lets a user of that name in, for the file of --mqtt-users."`
 	Config   configCmd   `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
-const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read. And a directory of public keys.
+const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read. And a directory of public keys, and a relay of One Time Chat.
 
 Exit codes: 0 ended as asked, 2 usage, 3 bad configuration, 4 the data folder is in use by another process, 5 an address cannot be listened on, 1 anything else.`
 

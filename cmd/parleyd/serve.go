@@ -40,6 +40,12 @@ type serveCmd struct {
 	KeydirMetrics   bool         `name:"keydir-metrics" help:"Let everybody read its /metrics."`
 	SMTP            string       `name:"smtp" env:"PARLEYD_SMTP" placeholder:"URL" help:"Its mail server, smtp[s]://USER:PASSWORD@HOST:PORT. Others on this machine can see it here; $PARLEYD_SMTP or --smtp-file hides it."`
 	SMTPFile        string       `name:"smtp-file" type:"path" placeholder:"FILE" help:"A file of mode 0600 that holds the mail server's URL."`
+	OTC             string       `name:"otc" placeholder:"HOST:PORT" help:"Serve the relay of One Time Chat here (docs/otc-relay.md)."`
+	OTCTLSCert      string       `name:"otc-tls-cert" type:"path" placeholder:"FILE" help:"Its certificate, with its chain (PEM); without it, it speaks plain HTTP."`
+	OTCTLSKey       string       `name:"otc-tls-key" type:"path" placeholder:"FILE" help:"The certificate's key (PEM)."`
+	OTCProxy        []string     `name:"otc-proxy" placeholder:"NET" help:"A proxy whose X-Forwarded-For is believed there; may be repeated."`
+	OTCMetrics      bool         `name:"otc-metrics" help:"Let everybody read its /metrics."`
+	Mischief        bool         `name:"mischief" help:"Let everybody drop, corrupt, repeat and swap its messages at /mischief. For tests of clients alone."`
 	Host            string       `placeholder:"NAME" help:"Host name or IP address in the printed addresses."`
 	MemoryLimit     *server.Size `name:"memory-limit" placeholder:"SIZE" help:"What the process should need at most, e.g. 512MiB."`
 }
@@ -95,6 +101,7 @@ func (s *serveCmd) config() (server.Config, error) {
 		{&cfg.MQTTUsers, s.MQTTUsers},
 		{&cfg.Keydir, s.Keydir}, {&cfg.KeydirURL, s.KeydirURL}, {&cfg.KeydirKey, s.KeydirKey},
 		{&cfg.KeydirTLSCert, s.KeydirTLSCert}, {&cfg.KeydirTLSKey, s.KeydirTLSKey}, {&cfg.SMTPFile, s.SMTPFile},
+		{&cfg.OTC, s.OTC}, {&cfg.OTCTLSCert, s.OTCTLSCert}, {&cfg.OTCTLSKey, s.OTCTLSKey},
 	} {
 		if f.flag != "" {
 			*f.to = f.flag
@@ -114,6 +121,11 @@ func (s *serveCmd) config() (server.Config, error) {
 	}
 	cfg.KeydirGetLinks = cfg.KeydirGetLinks || s.KeydirGetLinks
 	cfg.KeydirMetrics = cfg.KeydirMetrics || s.KeydirMetrics
+	if len(s.OTCProxy) > 0 {
+		cfg.OTCProxy = s.OTCProxy
+	}
+	cfg.OTCMetrics = cfg.OTCMetrics || s.OTCMetrics
+	cfg.Mischief = cfg.Mischief || s.Mischief
 	if s.MemoryLimit != nil {
 		cfg.MemoryLimit = *s.MemoryLimit
 	}

@@ -37,7 +37,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Contents: relay.MaxContents, Bytes: 4 << 30, MailboxMessages: 10_000, MailboxBytes: 64 << 20, Mailboxes: 100_000,
-		RequestsPerSecond: 100, RequestBurst: 1000, NewMailboxesPerHour: 120, NewMailboxBurst: 120,
+		RequestsPerSecond: 1000, RequestBurst: 5000, NewMailboxesPerHour: 600, NewMailboxBurst: 1000,
 		Connections: 4096, ConnectionsPerHost: 256, Waiting: 4096, AnswerMessages: 1000, AnswerBytes: 8 << 20,
 		MessageTTL: 21 * 24 * time.Hour, MailboxTTL: 365 * 24 * time.Hour,
 		Header: 10 * time.Second, Read: 30 * time.Second, Write: 60 * time.Second, Idle: 2 * time.Minute,
