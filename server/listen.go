@@ -8,9 +8,9 @@ import (
 
 	"parley/carrier/mqtt"
 	mqttserver "parley/carrier/mqtt/server"
+	otcserver "parley/carrier/relay/server"
 	"parley/carrier/smp"
 	smpserver "parley/carrier/smp/server"
-	otcserver "parley/carrier/relay/server"
 	keydirserver "parley/keydir/server"
 )
 

@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "end": end, "dial": dial, "mode": mode, "code": code,
 			"mqttport": find(`(?m)^mqtt://[^:]*:([0-9]+)$`), "tlsport": find(`(?m)^mqtts://[^:]*:([0-9]+)`), "pin": find(`cert-sha256=([0-9a-f]+)`),
-			"keydirurl": find(`(?m)^(https?://[^:]*:[0-9]+)$`), "link": link, "get": get, "post": post,
+			"keydirurl": find(`(?m)^(https?://[^:]*:[0-9]+)$`), "otcurl": otcURL, "postform": postForm, "link": link, "get": get, "post": post,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values["relays"] = relays{}
@@ -220,6 +220,27 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	answer, err := http.Post(args[0], "application/json", strings.NewReader(body))
 	ts.Check(err)
 	keep(ts, answer, args[1], args[2])
+}
+
+// postForm URL CODE FILE FORM does the same with a form.
+func postForm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: postform url code file form")
+	}
+	answer, err := http.Post(args[0], "application/x-www-form-urlencoded", strings.NewReader(args[3]))
+	ts.Check(err)
+	keep(ts, answer, args[1], args[2])
+}
+
+var otcAddress = regexp.MustCompile(`(?m)^otc(s?://[^:]*:[0-9]+)$`)
+
+// otcURL NAME FILE sets a variable to the URL of the relay of One Time Chat.
+func otcURL(ts *testscript.TestScript, neg bool, args []string) {
+	m := otcAddress.FindStringSubmatch(ts.ReadFile(args[1]))
+	if neg || m == nil {
+		ts.Fatalf("%s has no address of a relay", args[1])
+	}
+	ts.Setenv(args[0], "http"+m[1])
 }
 
 func keep(ts *testscript.TestScript, answer *http.Response, code, file string) {
