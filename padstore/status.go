@@ -18,6 +18,7 @@ func (p *Pad) Status(ctx context.Context, peer parley.Name) (s otp.Status, err e
 	s = otp.Status{Version: p.version, Self: p.self, Peer: p.peer, Size: p.size}
 	if p.version == otp.V2 {
 		s.ID, s.Unconditional, s.Source = p.header.ID, p.header.Unconditional(), sources(p.header)
+		s.Mailbox, s.Lane = p.header.Mailbox, int(p.lane)
 	} else {
 		s.Source = p.meta.RService
 	}

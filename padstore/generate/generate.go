@@ -111,6 +111,9 @@ func (s *Spec) v2(ctx context.Context, sources []*opened, r *Result) error {
 	if _, err := rand.Read(h.ID[:]); err != nil {
 		return err
 	}
+	if _, err := rand.Read(h.Mailbox[:]); err != nil {
+		return err
+	}
 	if _, err := h.Marshal(); err != nil { // too long: better now than at the end
 		return err
 	}
