@@ -59,7 +59,7 @@ var rules = []struct {
 	{"internal/bench", []string{"*", "*/*", "*/*/*"}},
 	{"cmd/parleyd", []string{"server"}},
 	{"cmd/nes", []string{"internal/nes", "internal/term"}},
-	{"cmd/parley", []string{".", "builtin", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "keydir", "keydir/client", "padstore", "padstore/generate", "secure/otp", "internal/*"}},
+	{"cmd/parley", []string{".", "builtin", "carrier/relay", "carrier/relay/client", "paddevice/client", "messenger", "messenger/*", "server", "carrier/mqtt", "carrier/mqtt/client", "secure/stringphone", "keydir", "keydir/client", "padstore", "padstore/generate", "secure/otp", "internal/*"}},
 	{"examples/*", []string{".", "secure/*", "carrier/*", "carrier/*/client"}},
 }
 

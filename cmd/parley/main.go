@@ -40,6 +40,7 @@ type commands struct {
 	Passphrase passphraseCmd `cmd:"" help:"Change the passphrase of the profile."`
 	Topic      topicCmd      `cmd:"" help:"String phone: messages that devices seal for a topic of any channel."`
 	Keydir     keydirCmd     `cmd:"" help:"Directories of public keys: verify their log, look users up."`
+	Otc        otcCmd        `cmd:"" help:"One Time Chat: talk over its relay, with the pads of a device."`
 	Pad        padCmd        `cmd:"" help:"One-time pads: make, split, show and check them."`
 	Demo       demoCmd       `cmd:"" help:"See it work: a relay, Alice and Bob, all inside this process."`
 	Bench      BenchCmd      `cmd:"" help:"Measure a relay, or crash it, and see that nothing gets lost."`
