@@ -9,6 +9,9 @@ import (
 	"parley/messenger/profile"
 )
 
+// brokenForGood is what lacks without [parley.Healing].
+const brokenForGood = "stolen keys open new messages too"
+
 // promises puts guarantees into words, for what is promised and what is not.
 var promises = []struct {
 	bit      parley.Guarantee
@@ -19,7 +22,7 @@ var promises = []struct {
 	{parley.NonRepudiable, "and can be proven to others", ""},
 	{parley.Deniable, "and cannot be proven to others", ""},
 	{parley.ForwardSecret, "stolen keys do not open old messages", "stolen keys open old messages"},
-	{parley.Healing, "nor new ones, after both have written", "stolen keys open new messages too"},
+	{parley.Healing, "nor new ones, after both have written", brokenForGood},
 	{parley.PostQuantum, "holds against quantum computers", "quantum computers could open it"},
 	{parley.Everlasting, "holds against unlimited computation", ""},
 	{parley.Group, "one message reaches all members, and every member reads all", ""},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"parley"
@@ -304,6 +305,8 @@ func (t *tx) describePad(c *Contact, l line) error {
 			g &^= parley.Everlasting
 		}
 		c.promise(g)
+		c.Lacks = slices.DeleteFunc(c.Lacks, func(s string) bool { return s == brokenForGood })
+		c.Lacks = append(c.Lacks, "who has a copy of the pad reads and writes all that comes after: guard the file, and what it was copied from")
 	}
 	switch {
 	case c.Pad == nil:

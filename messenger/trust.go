@@ -135,6 +135,9 @@ func (t *tx) trusted(name string) (line, trust, error) {
 		if l.account != 0 {
 			return l, k, t.comparable(l, &k)
 		}
+		if l.isPad() {
+			return l, k, fmt.Errorf("%w: the pad itself is what proves the contact: compare its check on both sides, which “parley pad show” prints", ErrState)
+		}
 		if l.bare {
 			return l, k, fmt.Errorf("%w: a bare conversation has no keys of people, and so nothing to compare", ErrState)
 		}
