@@ -34,7 +34,7 @@ func TestPadScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "lines": cmdLines, "talk": cmdTalk, "lose": cmdLose, "grant": cmdGrant, "damage": cmdDamage,
+			"exits": cmdExits, "lines": cmdLines, "talk": cmdTalk, "lose": cmdLose, "grant": cmdGrant, "damage": cmdDamage, "appears": cmdAppears,
 		},
 	})
 }
@@ -93,6 +93,22 @@ func cmdGrant(ts *testscript.TestScript, _ bool, args []string) {
 	deliver(ts, to, packet)
 	ts.Check(from.Close())
 	ts.Check(to.Close())
+}
+
+// appears FILE: another process makes it.
+func cmdAppears(ts *testscript.TestScript, _ bool, args []string) {
+	again, limit := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-limit:
+			ts.Fatalf("%s does not come", args[0])
+		}
+	}
 }
 
 // damage FILE AT: one byte is another.
