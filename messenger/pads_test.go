@@ -1,9 +1,7 @@
 package messenger
 
 import (
-	"bytes"
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,179 +16,23 @@ import (
 	"parley/secure/otp"
 )
 
-// A memPad is one end of a pad in memory, which outlives its owner's crashes. It keeps
-// the promises of [otp.Pad] and notes whoever makes it break one.
-type memPad struct {
-	t          *testing.T
-	mu         sync.Mutex
-	self, peer parley.Name
-	version    otp.Version
-	lane       int
-	bytes      []byte
-	pos        int64
-	seq        uint64
-	packs      map[[16]byte][]byte // by id, until done
-	texts      map[[16]byte][]byte
-	made       map[[32]byte][16]byte
-	opened     map[[32]byte]*otp.Opened // until done
-	seen       map[int64]bool
-	highest    uint64
-	done       int
-	asks       func(what string, peer parley.Name) error // a person; nil: always yes
-}
-
-func padPair(t *testing.T, v otp.Version, size int64) (a, b *memPad) {
-	bits := make([]byte, size)
-	r := rand.NewChaCha8([32]byte{1})
-	r.Read(bits)
-	make := func(self, peer parley.Name, lane int) *memPad {
-		return &memPad{t: t, self: self, peer: peer, version: v, lane: lane, bytes: bits, packs: map[[16]byte][]byte{}, texts: map[[16]byte][]byte{},
-			made: map[[32]byte][16]byte{}, opened: map[[32]byte]*otp.Opened{}, seen: map[int64]bool{}}
-	}
-	return make("alice", "bob", 0), make("bob", "alice", 1)
-}
-
-func (p *memPad) use(m int) int64 {
-	if p.version == otp.V1 {
-		return otp.UseV1(m)
-	}
-	return otp.Use(m)
-}
-
-func (p *memPad) Package(_ context.Context, id [16]byte, peer parley.Name, msg []byte) ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if packet := p.packs[id]; packet != nil {
-		if !bytes.Equal(p.texts[id], msg) {
-			p.t.Errorf("%s: one id for two messages", p.self)
-			return nil, parley.ErrRefused
-		}
-		return packet, nil
-	}
-	if p.asks != nil {
-		if err := p.asks("package", peer); err != nil {
-			return nil, err
-		}
-	}
-	use := p.use(len(msg))
-	if p.pos+use > int64(len(p.bytes))/2 {
-		return nil, fmt.Errorf("%w: %w", parley.ErrRefused, otp.ErrDepleted)
-	}
-	at := p.pos + int64(p.lane)*int64(len(p.bytes))/2
-	p.pos += use
-	p.seq++
-	var packet []byte
-	var err error
-	if p.version == otp.V1 {
-		packet, err = otp.SealV1(at, msg, p.bytes[at:at+use])
-	} else {
-		packet, err = otp.Seal(otp.Header{Lane: uint8(p.lane), Offset: uint64(at), Seq: p.seq}, otp.Inner{Kind: otp.KindMessage, Body: msg}, p.bytes[at:at+use])
-	}
-	if err != nil {
-		return nil, err
-	}
-	p.packs[id], p.texts[id], p.made[otp.Digest(packet)] = packet, slices.Clone(msg), id
-	return packet, nil
-}
-
-func (p *memPad) Unpackage(_ context.Context, peer parley.Name, packet []byte) (*otp.Opened, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	digest := otp.Digest(packet)
-	if o := p.opened[digest]; o != nil {
-		return o, nil
-	}
-	var at, use int64
-	var seq uint64
-	var err error
-	if p.version == otp.V1 {
-		var m int
-		if at, m, err = otp.ParseV1(packet); err == nil {
-			use = otp.UseV1(m)
-		}
-	} else {
-		var h otp.Header
-		h, use, err = otp.Parse(packet)
-		at, seq = int64(h.Offset), h.Seq
-	}
-	if err != nil {
-		return nil, err
-	}
-	if at < 0 || at+use > int64(len(p.bytes)) {
-		return nil, parley.ErrForged
-	}
-	o := &otp.Opened{Offset: at, Seq: seq}
-	if p.version == otp.V1 {
-		o.Message, err = otp.OpenV1(packet, p.bytes[at:at+use])
-	} else {
-		var in otp.Inner
-		if in, err = otp.Open(packet, p.bytes[at:at+use]); err == nil {
-			o.Message = in.Body
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if p.seen[at] {
-		return nil, parley.ErrSeen
-	}
-	if p.asks != nil {
-		if err := p.asks("unpackage", peer); err != nil {
-			return nil, err
-		}
-	}
-	p.seen[at] = true
-	if seq > p.highest+1 {
-		o.Missing, o.Skipped = seq-p.highest-1, true
-	}
-	p.highest = max(p.highest, seq)
-	p.opened[digest] = o
-	return o, nil
-}
-
-func (p *memPad) Done(_ context.Context, peer parley.Name, digest [32]byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if id, ok := p.made[digest]; ok {
-		delete(p.packs, id)
-		delete(p.texts, id)
-		delete(p.made, digest)
-		p.done++
-	}
-	if p.opened[digest] != nil {
-		delete(p.opened, digest)
-		p.done++
-	}
-	return nil
-}
-
-func (p *memPad) Status(context.Context, parley.Name) (otp.Status, error) {
-	panic("the messenger does not ask")
-}
-
-// pendingCount is how many packets the pad was not told to be safe.
-func (p *memPad) pendingCount() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.packs) + len(p.opened)
-}
-
 // memPads implements [Pads] for one person.
 type memPads struct {
-	pad   *memPad
+	pad   *parleytest.Pad
 	mu    sync.Mutex
 	again func()
 }
 
 func (p *memPads) Inspect(context.Context, []byte) (PadLine, error) {
-	l := PadLine{STP: parley.OneTimePadV2, Self: string(p.pad.self), Peer: string(p.pad.peer)}
-	if p.pad.version == otp.V1 {
+	st, _ := p.pad.Status(context.Background(), "")
+	l := PadLine{STP: parley.OneTimePadV2, Self: string(st.Self), Peer: string(st.Peer)}
+	if st.Version == otp.V1 {
 		l.STP, l.Bare = parley.OneTimePad, true
 	}
 	box := func(who parley.Name) func(parley.Address) (parley.Address, error) {
 		return func(at parley.Address) (parley.Address, error) { return at + "/" + parley.Address(who), nil }
 	}
-	l.Ours, l.Theirs = box(p.pad.self), box(p.pad.peer)
+	l.Ours, l.Theirs = box(st.Self), box(st.Peer)
 	return l, nil
 }
 
@@ -198,14 +40,16 @@ func (p *memPads) SetUp(state parley.Bucket, setup []byte) error {
 	state.Put("pad", setup)
 	return nil
 }
-func (p *memPads) Keyring(parley.Bucket) parley.Keyring { return memRing{p.pad} }
-func (p *memPads) Look(parley.Bucket) *Pad {
-	p.pad.mu.Lock()
-	defer p.pad.mu.Unlock()
-	left := int64(len(p.pad.bytes))/2 - p.pad.pos
-	return &Pad{Version: int(p.pad.version), Size: int64(len(p.pad.bytes)), Left: left, Largest: left/2 - 64, Source: "a test"}
+func (p *memPads) Keyring(parley.Bucket) parley.Keyring {
+	return parleytest.PadRing{Pad: p.pad}
 }
-func (p *memPads) Fits(pad *Pad, _ parley.STP, size int) bool { return int64(size) <= pad.Largest }
+func (p *memPads) Look(parley.Bucket) *Pad {
+	st, _ := p.pad.Status(context.Background(), "")
+	return &Pad{Version: int(st.Version), Size: st.Size, Left: st.Left, Largest: st.Largest, Source: st.Source}
+}
+func (p *memPads) Fits(pad *Pad, _ parley.STP, size int) bool {
+	return int64(size) <= pad.Largest
+}
 func (p *memPads) Grant(context.Context, *parley.Conversation, [16]byte, []byte) ([]byte, error) {
 	return nil, parley.ErrRefused
 }
@@ -223,19 +67,11 @@ func (p *memPads) tell() {
 	f()
 }
 
-type memRing struct{ pad *memPad }
-
-func (r memRing) Private(context.Context, parley.KeyKind, parley.Name) (crypto.PrivateKey, error) {
-	return r.pad, nil
-}
-func (r memRing) Public(context.Context, parley.KeyKind, parley.Name) (crypto.PublicKey, error) {
-	return nil, parley.ErrNoKey
-}
-
 // padOwner makes a person with one end of a pad.
-func (w *world) padOwner(b *bus, pad *memPad) (*person, *memPads) {
+func (w *world) padOwner(b *bus, pad *parleytest.Pad) (*person, *memPads) {
 	w.t.Helper()
-	p := w.person(string(pad.self), "one")
+	st, _ := pad.Status(context.Background(), "")
+	p := w.person(string(st.Self), "one")
 	pads := &memPads{pad: pad}
 	p.change = func(o *Options) {
 		var r parley.Registry
@@ -248,7 +84,7 @@ func (w *world) padOwner(b *bus, pad *memPad) (*person, *memPads) {
 	p.stop()
 	p.start()
 	c, err := p.m.AddPad(w.t.Context(), PadOptions{Relay: "bus://home", Setup: []byte("here")})
-	if err != nil || c.Name != string(pad.peer) || c.State != connected {
+	if err != nil || c.Name != string(st.Peer) || c.State != connected {
 		w.t.Fatalf("%+v, %v", c, err)
 	}
 	return p, pads
@@ -272,7 +108,7 @@ func TestPads(t *testing.T) {
 
 func padChaos(w *world, seed uint64, v otp.Version) {
 	b := newBus(seed)
-	one, two := padPair(w.t, v, 1<<21)
+	one, two := parleytest.NewPads(w.t, v, 1<<21)
 	x := &chaos{world: w, r: rand.New(rand.NewPCG(seed, 99)), sent: map[*person][]written{}}
 	x.a, _ = w.padOwner(b, one)
 	x.b, _ = w.padOwner(b, two)
@@ -344,7 +180,7 @@ func padChaos(w *world, seed uint64, v otp.Version) {
 	last := []Message{x.a.send("bob", "the last"), x.b.send("alice", "the last")}
 	x.a.wait(last[0].ID, AtRelay)
 	x.b.wait(last[1].ID, AtRelay)
-	x.until("the pads know what is safe", func() bool { return one.pendingCount() == 0 && two.pendingCount() == 0 })
+	x.until("the pads know what is safe", func() bool { return one.Pending() == 0 && two.Pending() == 0 })
 }
 
 // TestPadAsks: while a person at the device has not answered, nothing else waits; what is
@@ -352,13 +188,11 @@ func padChaos(w *world, seed uint64, v otp.Version) {
 func TestPadAsks(t *testing.T) {
 	inBubble(t, 1, func(w *world) {
 		b := newBus(1)
-		one, two := padPair(t, otp.V2, 1<<20)
+		one, two := parleytest.NewPads(t, otp.V2, 1<<20)
 		alice, ours := w.padOwner(b, one)
 		bob, theirs := w.padOwner(b, two)
 		say := func(pads *memPads, err error) {
-			pads.pad.mu.Lock()
-			pads.pad.asks = func(string, parley.Name) error { return err }
-			pads.pad.mu.Unlock()
+			pads.pad.Ask(func(string, parley.Name) error { return err })
 			pads.tell()
 		}
 		wait := &PadPending{Why: "a person is asked"}
@@ -369,7 +203,7 @@ func TestPadAsks(t *testing.T) {
 		if err != nil || len(q) != 1 || q[0].Why != "a person is asked" {
 			t.Fatalf("%+v, %v", q, err)
 		}
-		if one.pos != 0 {
+		if one.Used() != 0 {
 			t.Error("pad was used before anybody allowed it")
 		}
 		say(theirs, wait)
@@ -384,11 +218,11 @@ func TestPadAsks(t *testing.T) {
 		say(theirs, nil)
 		w.until("it is shown", func() bool { return slices.Equal(bob.texts("alice"), []string{"first"}) })
 
-		pos := one.pos
+		pos := one.Used()
 		say(ours, fmt.Errorf("%w: denied at the pad device", parley.ErrRefused))
 		id = alice.send("bob", "second").ID
 		w.until("it has failed", func() bool { m, err := alice.m.Message(w.t.Context(), id); return err == nil && m.State == Failed })
-		if one.pos != pos {
+		if one.Used() != pos {
 			t.Error("a denial has used pad")
 		}
 		say(ours, nil)
@@ -404,7 +238,7 @@ func TestPadAsks(t *testing.T) {
 func TestPadNotices(t *testing.T) {
 	inBubble(t, 1, func(w *world) {
 		b := newBus(1)
-		one, two := padPair(t, otp.V2, 4096)
+		one, two := parleytest.NewPads(t, otp.V2, 4096)
 		alice, _ := w.padOwner(b, one)
 		bob, _ := w.padOwner(b, two)
 		for i := range 2 { // which never arrive
@@ -452,7 +286,7 @@ func TestPadNotices(t *testing.T) {
 func TestPadRepeated(t *testing.T) {
 	inBubble(t, 1, func(w *world) {
 		b := newBus(1)
-		one, two := padPair(t, otp.V1, 4096)
+		one, two := parleytest.NewPads(t, otp.V1, 4096)
 		alice, _ := w.padOwner(b, one)
 		bob, _ := w.padOwner(b, two)
 		alice.send("bob", "once")

@@ -39,6 +39,7 @@ type line struct {
 	pad  Pad
 	peer parley.Name
 	c    *parley.Conversation
+	told []string // entries of the State that are of no more use
 }
 
 func open(ctx context.Context, c *parley.Conversation) (l line, err error) {
@@ -62,7 +63,7 @@ func open(ctx context.Context, c *parley.Conversation) (l line, err error) {
 }
 
 // settle tells the pad again what was committed before: it may not have heard.
-func (l line) settle(ctx context.Context) {
+func (l *line) settle(ctx context.Context) {
 	var keys []string
 	for key := range l.c.State.Scan(doneKey) {
 		keys = append(keys, key)
@@ -73,12 +74,15 @@ func (l line) settle(ctx context.Context) {
 		if err == nil && copy(digest[:], b) == len(b) && l.pad.Done(ctx, l.peer, digest) != nil {
 			continue // later
 		}
-		l.c.State.Delete(key)
+		l.told = append(l.told, key)
 	}
 }
 
 // safe has the pad burn what a packet used, once the State has committed.
 func (l line) safe(ctx context.Context, packet []byte) {
+	for _, key := range l.told {
+		l.c.State.Delete(key)
+	}
 	digest := Digest(packet)
 	l.c.State.Put(doneKey+hex.EncodeToString(digest[:]), []byte{1})
 	if l.c.After != nil {
