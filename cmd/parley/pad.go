@@ -23,6 +23,7 @@ type padCmd struct {
 	Split  padSplitCmd  `cmd:"" help:"Make both people's files of a whole pad."`
 	Export padExportCmd `cmd:"" help:"Make one person's file of a whole pad."`
 	Skip   padSkipCmd   `cmd:"" help:"Give up the next bytes of a pad, or say that this is its only copy."`
+	Pair   padPairCmd   `cmd:"" help:"Make this computer known to a pad device (parley-pad)."`
 }
 
 // padError gives an error of a pad its exit code.
