@@ -38,7 +38,7 @@ type End struct {
 type Exported struct {
 	Name   string    `json:"name"`
 	Files  []string  `json:"files"`
-	SHA256 string    `json:"sha256"` // of the first file: the pad
+	SHA256 string    `json:"sha256,omitempty"` // of the first file: the pad
 	Time   time.Time `json:"time"`
 }
 
@@ -228,6 +228,7 @@ func readRecord(path string) (all []Exported, err error) {
 func addRecord(path string, all []Exported) error {
 	var b []byte
 	for _, e := range all {
+		e.SHA256 = "" // it tells something of the pad, and the record may outlive that
 		line, err := json.Marshal(e)
 		if err != nil {
 			return err

@@ -70,6 +70,9 @@ func TestExport(t *testing.T) {
 				t.Error(st.Mode())
 			}
 		}
+		if record := string(read(t, path+".exported")); strings.Count(record, "\n") != 2 || strings.Contains(record, got[0].SHA256) || !strings.Contains(record, "alice") {
+			t.Error(record)
+		}
 		if !bytes.Equal(read(t, path), before) {
 			t.Error("the whole pad has changed")
 		}
