@@ -110,6 +110,12 @@ func (l *ledger) theirLeft() int64 {
 	return n
 }
 
+// missing is how many packets between the highest received and this one have not come.
+func (l *ledger) missing(seq uint64) uint64 {
+	next := uint64(max(l.seqs.top(), 1))
+	return max(seq, next) - next
+}
+
 // grantable reports whether the last n bytes of our half are there to give.
 func (l *ledger) grantable(n int64) bool {
 	return n > 0 && n <= l.room[0].end-l.room[0].pos

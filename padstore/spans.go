@@ -70,7 +70,7 @@ func (s spans) count() (n int64) {
 
 // within returns the part of the set inside a span.
 func (s spans) within(x span) (part spans) {
-	for i := s.at(x.start); i < len(s) && s[i].start < x.end; i++ {
+	for i := s.at(x.start); x.start < x.end && i < len(s) && s[i].start < x.end; i++ {
 		part = append(part, span{max(s[i].start, x.start), min(s[i].end, x.end)})
 	}
 	return part

@@ -112,9 +112,7 @@ func (p *Pad) stageOpen(b *batch, packet []byte, once bool) (*otp.Opened, error)
 func (p *Pad) judge(b *batch, r *record, in otp.Inner) error {
 	l := p.l
 	at := span{int64(r.seq), int64(r.seq) + 1}
-	if high := l.seqs.top(); at.start > max(high, 1) {
-		r.missing = r.seq - uint64(max(high, 1))
-	}
+	r.missing = l.missing(r.seq)
 	r.skipped = r.missing > 0
 	if r.skipped {
 		p.event(Gap, "%d messages before this one have not come", r.missing)
