@@ -1,0 +1,50 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ErrNoMailbox says that there is no mailbox of that name.
+var ErrNoMailbox = errors.New("no such mailbox")
+
+// Operate does what only the relay's operator may, in the folder of a relay that does not
+// run: "permit" lets a mailbox that is in use be claimed, once; "release" takes it from
+// its owner, and leaves what is in it; "delete" deletes it with all that is in it.
+func Operate(dir, action, uid string) error {
+	if _, err := os.Stat(filepath.Join(dir, databaseName)); err != nil {
+		return err
+	}
+	s, err := openStore(dir)
+	if err != nil {
+		return err
+	}
+	err = s.write(func(c *conn) error { return operate(c, action, uid) })
+	if err == nil && action == "delete" {
+		_, err = s.checkpoint()
+	}
+	return errors.Join(err, s.close())
+}
+
+func operate(c *conn, action, uid string) error {
+	sql := map[string]string{
+		"permit":  "UPDATE mailbox SET permit = 1 WHERE uid = ? AND receive IS NULL",
+		"release": "UPDATE mailbox SET receive = NULL, send = NULL, permit = 0 WHERE uid = ?",
+		"delete":  "DELETE FROM mailbox WHERE uid = ?",
+	}[action]
+	if sql == "" {
+		return fmt.Errorf("%q is none of permit, release and delete", action)
+	}
+	b, err := c.mailbox(uid)
+	switch {
+	case err != nil:
+		return err
+	case b == nil:
+		return ErrNoMailbox
+	case action == "permit" && b.claimed():
+		return errors.New("the mailbox belongs to somebody; release it first")
+	}
+	return c.exec(sql, uid)
+}
