@@ -30,7 +30,7 @@ type padFront struct {
 	status     *otp.Status
 	why        string // trouble with it
 	looked     time.Time
-	looking    bool
+	looking    chan struct{} // closed when the device has told; nil: nobody asks
 }
 
 const (
@@ -97,7 +97,7 @@ func (f *padFront) note(st *otp.Status, err error) {
 	f.looked = time.Now()
 	f.why = ""
 	if err != nil {
-		f.why = err.Error()
+		f.why = inWords(err)
 		return
 	}
 	f.status = st
@@ -129,7 +129,8 @@ func (f *padFront) look() *messenger.Pad {
 	return p
 }
 
-// refresh asks for the status: of a file now, of a device beside.
+// refresh asks for the status: of a file now, of a device beside; only the first time
+// it is waited for, a little.
 func (f *padFront) refresh() {
 	if f.setup.File != "" {
 		_, err := f.inspect(context.Background())
@@ -139,20 +140,36 @@ func (f *padFront) refresh() {
 		return
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.looking || time.Since(f.looked) < padRefresh {
-		return
-	}
-	f.looking = f.p.beside(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, padRetry)
-		defer cancel()
-		if _, err := f.inspect(ctx); err != nil {
-			f.note(nil, err)
+	told, first := f.looking, f.status == nil && f.why == ""
+	if told == nil && time.Since(f.looked) >= padRefresh {
+		told = make(chan struct{})
+		if f.p.beside(func(ctx context.Context) { f.watch(ctx, told) }) {
+			f.looking = told
 		}
-		f.mu.Lock()
-		f.looking = false
-		f.mu.Unlock()
-	})
+	}
+	waits := f.looking != nil && first
+	f.mu.Unlock()
+	if waits {
+		timer := time.NewTimer(padGrace)
+		defer timer.Stop()
+		select {
+		case <-told:
+		case <-timer.C:
+		}
+	}
+}
+
+// watch asks a device for its status, once.
+func (f *padFront) watch(ctx context.Context, told chan struct{}) {
+	defer close(told)
+	ctx, cancel := context.WithTimeout(ctx, padRetry)
+	defer cancel()
+	if _, err := f.inspect(ctx); err != nil {
+		f.note(nil, err)
+	}
+	f.mu.Lock()
+	f.looking = nil
+	f.mu.Unlock()
 }
 
 // beside runs f in a goroutine, unless everything ends.
@@ -215,7 +232,18 @@ func final(err error) bool {
 func (f *padFront) trouble(err error) error {
 	f.note(nil, err)
 	f.p.tell(padRetry)
-	return pending("the pad: %v", err)
+	return pending("the pad: %s", inWords(err))
+}
+
+// inWords says for people why a pad cannot be used now.
+func inWords(err error) string {
+	switch {
+	case errors.Is(err, parley.ErrOffline):
+		return "the pad device cannot be reached"
+	case errors.Is(err, otp.ErrHeld):
+		return "nothing is sent with the pad, because it may be an old copy: see “parley pad show”, and “parley pad skip” if it is the only one"
+	}
+	return err.Error()
 }
 
 // ask puts one question to the pad. A file answers at once.
@@ -310,7 +338,7 @@ func (f *padFront) call(ctx context.Context, c *padCall, do func(context.Context
 			return
 		}
 		if !errors.Is(err, otp.ErrUnanswered) {
-			f.why = err.Error()
+			f.why = inWords(err)
 		}
 		f.mu.Unlock()
 		timer := time.NewTimer(pause)

@@ -309,7 +309,7 @@ func (t *tx) describePad(c *Contact, l line) error {
 		c.Lacks = append(c.Lacks, "who has a copy of the pad reads and writes all that comes after: guard the file, and what it was copied from")
 	}
 	switch {
-	case c.Pad == nil:
+	case c.Pad == nil || c.Pad.Size == 0:
 		c.Lacks = append(c.Lacks, "the pad cannot be looked at now")
 	case !c.Pad.Everlasting:
 		c.Lacks = append(c.Lacks, "everlasting only as far as the source of the pad is: "+c.Pad.Source+", which nobody has assessed as a physical one")

@@ -71,8 +71,11 @@ func (c *grantCmd) Run(ctx context.Context, a *app) error {
 // padText says in one line what a pad promises and how much of it is left.
 func padText(c messenger.Contact) string {
 	p := c.Pad
-	if p == nil {
+	switch {
+	case p == nil:
 		return "one-time pad, which cannot be looked at now."
+	case p.Size == 0:
+		return fmt.Sprintf("one-time pad, which cannot be looked at now: %s.", term.Line(p.Why))
 	}
 	kind := "everlasting one-time pad"
 	if !p.Everlasting {

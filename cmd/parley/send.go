@@ -45,7 +45,7 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 	if err := a.sent(m, err); err != nil {
 		return err
 	}
-	if first && !contact.Verified && !isTopic(contact) && contact.Pad == nil && contact.State == "connected" && !a.json {
+	if first && !contact.Verified && !isTopic(contact) && contact.Protocol != onePad && contact.State == "connected" && !a.json {
 		a.note("You have not verified %s yet: parley verify %s", term.Line(contact.Name), quoted(contact.Name))
 	}
 	return nil
