@@ -136,6 +136,7 @@ func (c *Confirm) join(key string, what Question) (*question, error) {
 	for _, q := range c.waiting {
 		if q.key == key {
 			q.waiting++
+			c.show()
 			return q, nil
 		}
 		held += q.Message
