@@ -330,7 +330,7 @@ func (f *padFront) call(ctx context.Context, c *padCall, do func(context.Context
 		}
 		f.mu.Lock()
 		f.why = ""
-		if err == nil || final(err) || errors.Is(err, parley.ErrDenied) && !errors.Is(err, otp.ErrUnanswered) {
+		if err == nil || final(err) || errors.Is(err, parley.ErrDenied) && !errors.Is(err, otp.ErrUnanswered) && !errors.Is(err, otp.ErrHeld) {
 			f.slow = false
 			f.looked = time.Time{}
 			f.mu.Unlock()

@@ -60,7 +60,7 @@ var kinds = []struct {
 	{"refused", parley.ErrRefused}, {"nokey", parley.ErrNoKey}, {"denied", parley.ErrDenied},
 	{"offline", parley.ErrOffline}, {"full", parley.ErrFull}, {"untrusted", parley.ErrUntrusted},
 	{"late", parley.ErrLate}, {"forked", parley.ErrForked},
-	{"depleted", otp.ErrDepleted}, {"held", otp.ErrHeld},
+	{"depleted", otp.ErrDepleted}, {"held", otp.ErrHeld}, {"unanswered", otp.ErrUnanswered},
 }
 
 // Fail makes the reply that tells of an error. It passes on the error's text only when

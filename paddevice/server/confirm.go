@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"parley"
+	"parley/secure/otp"
 )
 
 // DefaultTimeout is how long a person has to answer.
@@ -65,8 +66,8 @@ type question struct {
 // Why a question was not answered by yes. All of them are [parley.ErrDenied].
 var (
 	errRejected = fmt.Errorf("%w: the person at the pad device has said no", parley.ErrDenied)
-	errTimeout  = fmt.Errorf("%w: nobody at the pad device has answered in time", parley.ErrDenied)
-	errBusy     = fmt.Errorf("%w: too many questions wait at the pad device", parley.ErrDenied)
+	errTimeout  = fmt.Errorf("%w: at the pad device: %w", parley.ErrDenied, otp.ErrUnanswered)
+	errBusy     = fmt.Errorf("%w: too many questions wait at the pad device: %w", parley.ErrDenied, otp.ErrUnanswered)
 	errStopping = fmt.Errorf("%w: the pad device is stopping", parley.ErrOffline)
 )
 
