@@ -155,10 +155,11 @@ func (s *Spec) v2(ctx context.Context, sources []*opened, r *Result) error {
 	if err := d.append(header, 0); err != nil {
 		return err
 	}
+	path := d.path
 	if err := d.publish(); err != nil {
 		return err
 	}
-	r.Header, r.Files = h, []string{d.path}
+	r.Header, r.Files = h, []string{path}
 	return nil
 }
 
@@ -220,10 +221,11 @@ func (s *Spec) v1(ctx context.Context, sources []*opened, r *Result) (err error)
 		}
 	}()
 	for i := range stores {
+		path := stores[i].path
 		if err := stores[i].publish(); err != nil {
 			return err
 		}
-		r.Files = append(r.Files, stores[i].path)
+		r.Files = append(r.Files, path)
 	}
 	for _, m := range metadata {
 		path := filepath.Join(s.Dir, m.MetadataFilename)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -123,5 +126,40 @@ func TestStretched(t *testing.T) {
 			}
 			mu.Unlock()
 		}
+	}
+}
+
+// TestWithoutLinks: the way of file systems that have none.
+func TestWithoutLinks(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x")
+	d, err := newDraft(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.append([]byte("whole"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.take(); err != nil {
+		t.Fatal(err)
+	}
+	d.path = ""
+	d.close()
+	if b, err := os.ReadFile(path); string(b) != "whole" || err != nil || len(names(t, dir)) != 1 {
+		t.Errorf("%q, %v, %v", b, err, names(t, dir))
+	}
+	other := filepath.Join(dir, "y")
+	if d, err = newDraft(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.take(); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	d.discard()
+	if b, _ := os.ReadFile(other); string(b) != "mine" || len(names(t, dir)) != 2 {
+		t.Errorf("%q, %v", b, names(t, dir))
 	}
 }

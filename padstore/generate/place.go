@@ -35,7 +35,8 @@ func room(dir string, need int64) error {
 type draft struct {
 	f      *os.File
 	direct *os.File // the same file past the page cache, or nil
-	path   string   // final
+	part   string
+	path   string // final; "" once the file is there, or gone
 }
 
 func newDraft(path string) (*draft, error) {
@@ -54,7 +55,7 @@ func newDraft(path string) (*draft, error) {
 		f.Close()
 		return nil, errors.Join(err, os.Remove(part))
 	}
-	d := &draft{f: f, path: path}
+	d := &draft{f: f, part: part, path: path}
 	if direct, err := openDirect(part); err == nil {
 		d.direct = direct
 	}
@@ -107,28 +108,37 @@ func (d *draft) publish() error {
 	if err := d.f.Sync(); err != nil {
 		return diskError(err)
 	}
-	part := d.f.Name()
-	err := os.Link(part, d.path)
+	if runtime.GOOS == "windows" { // where a file that is open keeps its name
+		if err := d.close(); err != nil {
+			return err
+		}
+	}
+	err := os.Link(d.part, d.path)
 	switch {
 	case err == nil:
-		err = os.Remove(part)
+		err = os.Remove(d.part)
 	case errors.Is(err, fs.ErrExist):
 		return &fs.PathError{Op: "create", Path: d.path, Err: fs.ErrExist}
 	default: // a file system without links, as on many USB sticks: our own empty file takes the name
-		var own *os.File
-		if own, err = os.OpenFile(d.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
-			return err
-		}
-		own.Close()
-		if err = os.Rename(part, d.path); err != nil {
-			os.Remove(d.path)
-		}
+		err = d.take()
 	}
 	if err != nil {
 		return err
 	}
 	err = errors.Join(d.close(), syncDir(filepath.Dir(d.path)))
-	d.f = nil
+	d.path = ""
+	return err
+}
+
+func (d *draft) take() error {
+	own, err := os.OpenFile(d.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	own.Close()
+	if err = os.Rename(d.part, d.path); err != nil {
+		os.Remove(d.path)
+	}
 	return err
 }
 
@@ -137,16 +147,25 @@ func (d *draft) close() error {
 		d.direct.Close()
 		d.direct = nil
 	}
-	return d.f.Close()
+	if d.f == nil {
+		return nil
+	}
+	err := d.f.Close()
+	d.f = nil
+	return err
 }
 
 // discard removes what was not published.
 func (d *draft) discard() {
-	if d.f != nil {
-		os.Remove(d.f.Name())
-		d.close()
-		d.f = nil
+	if d.path == "" {
+		return
 	}
+	if runtime.GOOS == "windows" {
+		d.close()
+	}
+	os.Remove(d.part) // as long as it is ours
+	d.close()
+	d.path = ""
 }
 
 func diskError(err error) error {
