@@ -58,6 +58,7 @@ type Server struct {
 	failed  chan error
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	started bool
 }
 
 // dirPads is a folder of padstore's.
@@ -85,7 +86,7 @@ func openDir(dir string, o padstore.Options) (Pads, error) {
 
 // Start starts a device. Several may run on one folder: each use of a pad takes the pad's
 // lock.
-func Start(o Options) (s *Server, err error) {
+func Start(o Options) (_ *Server, err error) {
 	if o.Listen == "" && o.Paired == "" {
 		return nil, fmt.Errorf("%w: give an address to listen on, for the original's RPC, the paired channel or both", ErrConfig)
 	}
@@ -106,7 +107,7 @@ func Start(o Options) (s *Server, err error) {
 		o.open = openDir
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s = &Server{failed: make(chan error, 4), stop: cancel}
+	s := &Server{failed: make(chan error, 4), stop: cancel}
 	defer func() {
 		if err != nil {
 			s.Shutdown(context.Background())
@@ -135,6 +136,7 @@ func Start(o Options) (s *Server, err error) {
 	if err := s.listen(ctx, o); err != nil {
 		return nil, err
 	}
+	s.started = true
 	d.log.Add(Entry{Kind: KindStart, Text: fmt.Sprintf("listens on %v", s.Addresses)})
 	if o.AllowAll {
 		d.log.Add(Entry{Kind: KindAllow, Text: "every request is allowed without asking"})
@@ -301,7 +303,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		errs = append(errs, d.answered.Close())
 	}
 	if d.log != nil {
-		d.log.Add(Entry{Kind: KindStop})
+		if s.started {
+			d.log.Add(Entry{Kind: KindStop})
+		}
 		errs = append(errs, d.log.Close())
 	}
 	return errors.Join(errs...)
