@@ -37,7 +37,7 @@ func newFan(writers []func([]byte) error) *fan {
 					}
 				}
 				if s.left.Add(-1) == 0 {
-					s.back <- s.b[:chunk] // it has room for all of them
+					s.back <- s.b[:cap(s.b)] // it has room for all of them
 				}
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 const (
 	chunk  = 1 << 20
+	small  = 16 << 10 // the chunk when a device is among the sources: some give a few KB a second
 	ahead  = 4 // chunks of each source that may wait
 	block  = 4096
 	alike  = 16 // two good sources never agree on so many bytes at one place
@@ -35,7 +36,7 @@ func (s *stream) run(ctx context.Context, need int64) {
 		case <-ctx.Done():
 			return
 		}
-		b = b[:min(chunk, need-done)]
+		b = b[:min(int64(cap(b)), need-done)]
 		n, err := io.ReadFull(s.src.r, b)
 		if err != nil {
 			s.err = s.failed(ctx, err, done+int64(n), need)
@@ -86,11 +87,17 @@ func mix(ctx context.Context, sources []*opened, need int64, writers ...func(p [
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer closeAll(sources)
+	size := chunk
+	for _, src := range sources {
+		if src.Kind == device {
+			size = small
+		}
+	}
 	streams := make([]*stream, len(sources))
 	for i, src := range sources {
 		s := &stream{src: src, full: make(chan []byte, ahead), free: make(chan []byte, ahead)}
 		for range ahead {
-			s.free <- make([]byte, chunk)
+			s.free <- make([]byte, size)
 		}
 		streams[i] = s
 		go s.run(ctx, need)
@@ -119,7 +126,7 @@ func mixed(ctx context.Context, streams []*stream, need int64, fan *fan) error {
 		}
 		for i, b := range parts[1:] {
 			subtle.XORBytes(parts[0], parts[0], b)
-			streams[i+1].free <- b[:chunk]
+			streams[i+1].free <- b[:cap(b)]
 		}
 		if len(parts) > 1 { // what is the XOR of others shows here
 			if err := health.Test(parts[0]); err != nil {

@@ -108,6 +108,16 @@ func TestConstantMemory(t *testing.T) {
 	}
 }
 
+// TestSlowDevice: who waits for one sees that it goes on.
+func TestSlowDevice(t *testing.T) {
+	slow, n := reading(stretched{}), 0
+	slow.Kind = device
+	err := mix(t.Context(), []*opened{reading(stretched{}), slow}, 6*small+5, func([]byte) error { n++; return nil })
+	if err != nil || n != 7 {
+		t.Errorf("%d chunks, %v", n, err)
+	}
+}
+
 // TestStretched: no key makes more than it may, and what comes is not zero nor the same.
 func TestStretched(t *testing.T) {
 	var mu sync.Mutex
