@@ -2,6 +2,10 @@
 
 package generate
 
+import "io/fs"
+
 func diskFree(string) (int64, bool) { return 0, false }
+
+func sameDevice(fs.FileInfo, fs.FileInfo) bool { return false }
 
 func full(error) bool { return false }

@@ -4,6 +4,7 @@ package generate
 
 import (
 	"errors"
+	"io/fs"
 	"math"
 	"syscall"
 
@@ -24,6 +25,13 @@ func diskFree(dir string) (int64, bool) {
 		return math.MaxInt64, true
 	}
 	return free * size, true
+}
+
+// sameDevice reports whether two files are nodes of one device.
+func sameDevice(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, ok2 := b.Sys().(*syscall.Stat_t)
+	return ok && ok2 && a.Mode()&b.Mode()&fs.ModeCharDevice != 0 && x.Rdev == y.Rdev
 }
 
 func full(err error) bool {

@@ -37,3 +37,22 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 }
+
+// TestDeviceNodes: another node of the system's generator is no device of its own.
+func TestDeviceNodes(t *testing.T) {
+	dir := t.TempDir()
+	nodes := [2]string{dir + "/one", dir + "/two"}
+	for _, path := range nodes {
+		if err := syscall.Mknod(path, syscall.S_IFCHR|0o600, 1<<8|9); err != nil {
+			t.Skipf("no device nodes (root only): %v", err)
+		}
+	}
+	s := spec(t.TempDir(), 5000, nodes[0])
+	s.Sources[0].Assessed = true
+	if _, err := Run(t.Context(), s); !errors.Is(err, ErrSource) {
+		t.Errorf("/dev/urandom under another name is assessed: %v", err)
+	}
+	if _, err := Run(t.Context(), spec(t.TempDir(), 5000, nodes[0], nodes[1])); !errors.Is(err, ErrEqual) {
+		t.Errorf("one device by two nodes: %v", err)
+	}
+}

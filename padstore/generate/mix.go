@@ -12,7 +12,7 @@ import (
 const (
 	chunk  = 1 << 20
 	small  = 16 << 10 // the chunk when a device is among the sources: some give a few KB a second
-	ahead  = 4 // chunks of each source that may wait
+	ahead  = 4        // chunks of each source that may wait
 	block  = 4096
 	alike  = 16 // two good sources never agree on so many bytes at one place
 	notEnd = "it ended after %d bytes, and %d are needed"

@@ -102,11 +102,13 @@ func open(s Source, need int64) (*opened, error) {
 	return o, nil
 }
 
-// sameAs reports whether st is the file at path.
+// sameAs reports whether st is the file at path, or another node of its device.
 func sameAs(st fs.FileInfo, path string) bool {
 	other, err := os.Stat(path)
-	return err == nil && os.SameFile(st, other)
+	return err == nil && same(st, other)
 }
+
+func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) || sameDevice(a, b) }
 
 // openAll opens every source, and refuses what is there twice.
 func openAll(sources []Source, need int64) (all []*opened, err error) {
@@ -125,7 +127,7 @@ func openAll(sources []Source, need int64) (all []*opened, err error) {
 		}
 		for _, other := range all {
 			twice := o.Kind == other.Kind && (o.Kind == Random || o.Kind == Urandom)
-			if twice || o.st != nil && other.st != nil && os.SameFile(o.st, other.st) {
+			if twice || o.st != nil && other.st != nil && same(o.st, other.st) {
 				o.close()
 				return all, fmt.Errorf("%w: %s was given twice", ErrEqual, s.Name)
 			}
