@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	//lint:ignore SA1019 a one-time authenticator is what is wanted here, with keys from a pad that are used once
 	"golang.org/x/crypto/poly1305"
@@ -74,7 +75,11 @@ type Inner struct {
 
 // Seal makes a packet. pad is the Use(len(in.Body)) bytes at h.Offset, which are used
 // for nothing else, ever.
-func Seal(h Header, in Inner, pad []byte) ([]byte, error) {
+func Seal(h Header, in Inner, pad []byte) ([]byte, error) { return AppendSeal(nil, h, in, pad) }
+
+// AppendSeal is [Seal] into memory that is there: it appends the packet to dst, which must
+// not overlap the pad or the body.
+func AppendSeal(dst []byte, h Header, in Inner, pad []byte) ([]byte, error) {
 	m := len(in.Body)
 	switch {
 	case m > MaxBody:
@@ -84,21 +89,25 @@ func Seal(h Header, in Inner, pad []byte) ([]byte, error) {
 	case h.Lane > 1:
 		return nil, fmt.Errorf("%w: no lane %d", parley.ErrRefused, h.Lane)
 	}
-	out := make([]byte, PacketLen(m))
+	n := int(PacketLen(m))
+	dst = slices.Grow(dst, n)
+	out := dst[len(dst) : len(dst)+n]
 	copy(out, magic)
-	out[4], out[5] = packetType, h.Lane
-	copy(out[8:], h.PadID[:])
+	out[4], out[5], out[6], out[7] = packetType, h.Lane, 0, 0
+	copy(out[8:16], h.PadID[:])
 	binary.BigEndian.PutUint64(out[16:], h.Offset)
 	binary.BigEndian.PutUint64(out[24:], h.Seq)
-	c := out[HeaderSize : len(out)-tagSize]
-	c[0] = in.Kind
-	binary.BigEndian.PutUint32(c[4:], uint32(m))
-	binary.BigEndian.PutUint64(c[8:], in.Ack)
-	copy(c[innerSize:], in.Body)
-	subtle.XORBytes(c, c, pad[keySize:])
-	tag := sum(out[:len(out)-tagSize], pad)
-	copy(out[len(out)-tagSize:], tag[:])
-	return out, nil
+	c, k := out[HeaderSize:n-tagSize], pad[keySize:]
+	var head [innerSize]byte
+	head[0] = in.Kind
+	binary.BigEndian.PutUint32(head[4:], uint32(m))
+	binary.BigEndian.PutUint64(head[8:], in.Ack)
+	subtle.XORBytes(c, head[:], k)
+	subtle.XORBytes(c[innerSize:], in.Body, k[innerSize:])
+	copy(c[innerSize+m:], k[innerSize+m:]) // zeros
+	tag := sum(out[:n-tagSize], pad)
+	copy(out[n-tagSize:], tag[:])
+	return dst[:len(dst)+n], nil
 }
 
 // Parse returns a packet's header and how many bytes of pad it uses. The error is
@@ -120,7 +129,11 @@ func Parse(packet []byte) (h Header, use int64, err error) {
 
 // Open returns what a packet says, or [parley.ErrForged] and nothing of it. pad is as for
 // [Seal]. What is genuine and yet not of the form is [parley.ErrMalformed].
-func Open(packet, pad []byte) (in Inner, err error) {
+func Open(packet, pad []byte) (in Inner, err error) { return OpenInto(nil, packet, pad) }
+
+// OpenInto is [Open] into memory that is there: the body is in buf when that is as long as
+// the packet. It must not overlap the pad or the packet.
+func OpenInto(buf, packet, pad []byte) (in Inner, err error) {
 	_, use, err := Parse(packet)
 	if err != nil {
 		return in, err
@@ -133,7 +146,7 @@ func Open(packet, pad []byte) (in Inner, err error) {
 	if subtle.ConstantTimeCompare(tag[:], packet[end:]) != 1 {
 		return in, parley.ErrForged
 	}
-	c := make([]byte, end-HeaderSize)
+	c := slices.Grow(buf[:0], end-HeaderSize)[:end-HeaderSize]
 	subtle.XORBytes(c, packet[HeaderSize:end], pad[keySize:])
 	m := int64(binary.BigEndian.Uint32(c[4:]))
 	if c[1]|c[2]|c[3] != 0 || m > MaxBody || sealedLen(int(m)) != int64(len(c)) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"slices"
 
 	"parley"
 )
@@ -26,6 +27,12 @@ func UseV1(m int) int64 { return 2*int64(m) + tagV1 + keyV1 }
 // with direction -1 gives them from the highest position down. index is the position of
 // the first of them.
 func SealV1(index int64, msg, pad []byte) ([]byte, error) {
+	return AppendSealV1(nil, index, msg, pad)
+}
+
+// AppendSealV1 is [SealV1] into memory that is there: it appends the package to dst, which
+// must not overlap the pad or the message.
+func AppendSealV1(dst []byte, index int64, msg, pad []byte) ([]byte, error) {
 	if index < 0 || index > MaxIndexV1 {
 		return nil, fmt.Errorf("%w: a package cannot name position %d of a pad", parley.ErrRefused, index)
 	}
@@ -33,15 +40,16 @@ func SealV1(index int64, msg, pad []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes of pad for a message of %d", parley.ErrRefused, len(pad), len(msg))
 	}
 	text, body, key := cutV1(pad, len(msg))
-	out := make([]byte, OverheadV1+len(msg))
+	n := OverheadV1 + len(msg)
+	dst = slices.Grow(dst, n)
+	out := dst[len(dst) : len(dst)+n]
 	putIndexV1(out, index)
-	ct := out[indexV1 : indexV1+len(msg)]
-	subtle.XORBytes(ct, msg, text)
+	subtle.XORBytes(out[indexV1:], msg, text)
 	mac := hmac.New(sha256.New, key)
 	mac.Write(out[:indexV1+len(msg)])
 	mac.Sum(out[:indexV1+len(msg)])
 	subtle.XORBytes(out[indexV1:], out[indexV1:], body)
-	return out, nil
+	return dst[:len(dst)+n], nil
 }
 
 // ParseV1 returns the position that a package names and the length of its message. The
@@ -58,7 +66,11 @@ func ParseV1(packet []byte) (index int64, m int, err error) {
 
 // OpenV1 returns the message of a package, or [parley.ErrForged] and nothing of it. pad
 // is as for [SealV1].
-func OpenV1(packet, pad []byte) ([]byte, error) {
+func OpenV1(packet, pad []byte) ([]byte, error) { return OpenIntoV1(nil, packet, pad) }
+
+// OpenIntoV1 is [OpenV1] into memory that is there: the message is in buf when that is as
+// long as the package. It must not overlap the pad or the package.
+func OpenIntoV1(buf, packet, pad []byte) ([]byte, error) {
 	_, m, err := ParseV1(packet)
 	if err != nil {
 		return nil, err
@@ -67,12 +79,14 @@ func OpenV1(packet, pad []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes of pad for a message of %d", parley.ErrRefused, len(pad), m)
 	}
 	text, body, key := cutV1(pad, m)
-	plain := make([]byte, m+tagV1)
+	plain := slices.Grow(buf[:0], m+tagV1)[:m+tagV1]
 	subtle.XORBytes(plain, packet[indexV1:], body)
 	mac := hmac.New(sha256.New, key)
 	mac.Write(packet[:indexV1])
 	mac.Write(plain[:m])
-	if !hmac.Equal(mac.Sum(nil), plain[m:]) {
+	var tag [tagV1]byte
+	if !hmac.Equal(mac.Sum(tag[:0]), plain[m:]) {
+		clear(plain)
 		return nil, parley.ErrForged
 	}
 	subtle.XORBytes(plain[:m], plain[:m], text)

@@ -145,7 +145,7 @@ func hashJSON(t *testing.T, raw json.RawMessage) uint64 {
 	return hashInt(i)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
