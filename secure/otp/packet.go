@@ -178,7 +178,7 @@ func ParseGrant(body []byte) (start, length int64, err error) {
 		return 0, 0, fmt.Errorf("%w: a grant of %d bytes", parley.ErrMalformed, len(body))
 	}
 	s, l := binary.BigEndian.Uint64(body), binary.BigEndian.Uint64(body[8:])
-	if s > 1<<62 || l == 0 || l > 1<<62 {
+	if s > MaxPad || l == 0 || l > MaxPad {
 		return 0, 0, fmt.Errorf("%w: a grant of nothing that can be", parley.ErrMalformed)
 	}
 	return int64(s), int64(l), nil
