@@ -61,7 +61,7 @@ func ParseCode(s string) (c Code, err error) {
 	}
 	b, err := base32Code.DecodeString(text)
 	fixed := 1 + len(c.Device) + len(c.Secret)
-	if err != nil || len(b) <= fixed+codeSum || len(b) > fixed+maxAddress+codeSum {
+	if err != nil || base32Code.EncodeToString(b) != text || len(b) <= fixed+codeSum || len(b) > fixed+maxAddress+codeSum {
 		return bad("a part of it is missing or too much")
 	}
 	b, end := b[:len(b)-codeSum], b[len(b)-codeSum:]
