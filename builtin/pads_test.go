@@ -80,9 +80,10 @@ func newPad(t *testing.T, v otp.Version, size int64) (files [2]string) {
 	to := [2]string{t.TempDir(), t.TempDir()}
 	whole, names := filepath.Join(dir, "alice.bob.pad"), [2]string{"alice.bob.pad", "bob.alice.pad"}
 	if v == otp.V1 {
-		whole, names = dir, [2]string{"alice.bob.random.metadata", "bob.alice.random.store"}
+		whole, names = filepath.Join(dir, "alice.bob.random.store"), [2]string{"alice.bob.random.metadata", "bob.alice.random.store"}
 	}
-	if err := padstore.Split(t.Context(), whole, to, nil); err != nil {
+	ends := []generate.End{{Name: "alice", To: to[0]}, {Name: "bob", To: to[1]}}
+	if _, err := generate.Export(t.Context(), whole, ends, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	return [2]string{filepath.Join(to[0], names[0]), filepath.Join(to[1], names[1])}
