@@ -117,6 +117,28 @@ func TestServerCannotDecrypt(t *testing.T) {
 	}
 }
 
+// The pad device is no messenger and reaches no relay: what is not linked into it cannot
+// be made to send a pad away.
+func TestPadDeviceIsNoMessenger(t *testing.T) {
+	no := []string{"messenger", "messenger/*", "builtin", "content", "content/*", "carrier/*", "carrier/*/client", "carrier/*/server", "server", "keydir", "keydir/*", "paddevice/client"}
+	found := false
+	for _, p := range listPackages(t) {
+		if relative(p.ImportPath) != "cmd/parley-pad" {
+			continue
+		}
+		found = true
+		for _, dep := range p.Deps {
+			rel := relative(dep)
+			if ours(dep) && (matchAny(no, rel) || match("secure/*", rel) && rel != "secure/otp") {
+				t.Errorf("%s reaches %s", p.ImportPath, dep)
+			}
+		}
+	}
+	if !found {
+		t.Error("there is no cmd/parley-pad")
+	}
+}
+
 func TestPurePackagesReachNothing(t *testing.T) {
 	for _, p := range listPackages(t) {
 		if !matchAny(pure, relative(p.ImportPath)) {
