@@ -77,14 +77,13 @@ func (p *Pad) join(r *request) error {
 
 // A batch is what is staged together.
 type batch struct {
-	p       *Pad
-	recs    []byte
-	commit  uint64 // of the records that use pad
-	raise   bool   // the mark must be raised
-	looked  bool   // at the mark
-	held    bool
-	create  bool // the mark may be made although pad was used
-	burnNow bool
+	p      *Pad
+	recs   []byte
+	commit uint64 // of the records that use pad
+	raise  bool   // the mark must be raised
+	looked bool   // at the mark
+	held   bool
+	create bool // the mark may be made although pad was used
 }
 
 // stage takes a record into the ledger and the batch.

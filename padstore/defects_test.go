@@ -85,19 +85,19 @@ func historyIn(t testing.TB, w *world, n int64) (bob *Pad, alice *Pad, path stri
 			at := i * use
 			log = fmt.Appendf(log, "%d-%d,%d-%d,%d-%d,", at, at+5, at+5, at+42, at+42, at+58)
 		}
-		m := otp.NewMetadataV1("bob", "alice", 1<<26, "random", false)
+		m := otp.NewMetadataV1("bob", "alice", w.size(), "random", false)
 		m.DecryptLog, m.DecryptMax = string(log), n*use
 		check(t, os.WriteFile(w.paths[1], m.Marshal(), 0o600))
-		m = otp.NewMetadataV1("alice", "bob", 1<<26, "random", true)
+		m = otp.NewMetadataV1("alice", "bob", w.size(), "random", true)
 		m.EncryptIndex = n * use
 		check(t, os.WriteFile(w.paths[0], m.Marshal(), 0o600))
 	} else {
 		const use = 96
-		l := newLedger(otp.V2, 1<<26, 1<<25, 1)
-		l2 := newLedger(otp.V2, 1<<26, 1<<25, 0)
+		l := newLedger(otp.V2, w.size(), w.size()/2, 1)
+		l2 := newLedger(otp.V2, w.size(), w.size()/2, 0)
 		var j []byte
 		name := newJournalName()
-		j = journalFile(name, l.snapshot(fmt.Appendf(nil, "pad %x lane %d", header(1<<26, 1<<25, 1).ID, 1)))
+		j = journalFile(name, l.snapshot(fmt.Appendf(nil, "pad %x lane %d", header(w.size(), w.size()/2, 1).ID, 1)))
 		number := uint64(1)
 		for i := int64(0); i < n; {
 			var body []byte
@@ -116,10 +116,11 @@ func historyIn(t testing.TB, w *world, n int64) (bob *Pad, alice *Pad, path stri
 		}
 		check(t, os.WriteFile(w.paths[1]+".journal", j, 0o600))
 		l2.room[0].pos, l2.top, l2.seq = n*use, n*use, uint64(n)
-		check(t, os.WriteFile(w.paths[0]+".journal", journalFile(name, l2.snapshot(fmt.Appendf(nil, "pad %x lane %d", header(1<<26, 1<<25, 0).ID, 0))), 0o600))
+		check(t, os.WriteFile(w.paths[0]+".journal", journalFile(name, l2.snapshot(fmt.Appendf(nil, "pad %x lane %d", header(w.size(), w.size()/2, 0).ID, 0))), 0o600))
 	}
 	alice, bob = w.open(0), w.open(1)
-	check(t, alice.Skip(0))
+	check(t, alice.Skip(0)) // so that both have their journals
+	check(t, bob.Skip(0))
 	return bob, alice, w.paths[1]
 }
 

@@ -65,10 +65,8 @@ func (l *ledger) positions(lane uint8, t span) span {
 
 func (l *ledger) peer() uint8 { return 1 - l.own }
 
-// find returns where u bytes of our room are free, in one extent. Extents in which they
-// do not fit are kept for shorter messages.
-func (l *ledger) find(u int64) (t int64, ok bool) { return findRoom(l.room, u) }
-
+// findRoom returns where u bytes of room are free, in one extent. Extents in which they do
+// not fit are kept for shorter messages.
 func findRoom(room []extent, u int64) (t int64, ok bool) {
 	for _, e := range room {
 		if e.end-e.pos >= u {

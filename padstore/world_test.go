@@ -174,3 +174,5 @@ func used(t testing.TB, v otp.Version, size int64, packet []byte, lane int) span
 }
 
 var _ parley.Name
+
+func (w *world) size() int64 { return int64(len(w.bytes)) }
