@@ -47,18 +47,12 @@ func program(t testing.TB, args ...string) *exec.Cmd {
 	return c
 }
 
-// command runs a command to its end.
+// command runs a command to its end, in this process.
 func command(t testing.TB, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
-	c := program(t, args...)
 	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	c.Run()
-	if code := c.ProcessState.ExitCode(); code != want {
+	if code := run(args, nil, &out, &errs); code != want {
 		t.Fatalf("%q: exit code %d, want %d\n%s%s", args, code, want, &out, &errs)
-	}
-	if strings.Contains(errs.String(), "goroutine ") {
-		t.Errorf("%q: a stack trace: %s", args, &errs)
 	}
 	return out.String(), errs.String()
 }
@@ -106,12 +100,6 @@ func (l *lines) wait(t testing.TB, text string, from int) string {
 			t.Fatalf("no %q in %s", text, s)
 		}
 	}
-}
-
-func (l *lines) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.text)
 }
 
 // serve starts a device; n is how many addresses it prints.
