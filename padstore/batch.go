@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"parley"
 	"parley/secure/otp"
@@ -17,6 +18,7 @@ import (
 var ErrClosed = errors.New("the pad is closed")
 
 var (
+	errReplaced = fmt.Errorf("%w: the file of the pad was moved away, or another one is in its place: open it again", parley.ErrNoKey)
 	errNotSplit = fmt.Errorf("%w: this is a whole pad: make the two people's files of it with \"parley pad split\"", parley.ErrRefused)
 	errDisk     = errors.New("nothing has left, and the pad that was meant for it counts as used")
 )
@@ -124,6 +126,9 @@ func (p *Pad) run(all []*request) {
 
 // ready brings the ledger up to what other processes have written.
 func (p *Pad) ready() error {
+	if same, err := p.pad.is(p.path); err != nil || !same {
+		return errors.Join(err, errReplaced)
+	}
 	if !p.stale && p.l != nil {
 		if err := p.refresh(); err != nil && !errors.Is(err, errDamaged) {
 			return err
@@ -307,6 +312,9 @@ func (b *batch) write() error {
 func (p *Pad) failed(err error) error {
 	p.stale = true
 	p.least = p.atLeast()
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: the disk is full: make room and try again: %w", errDisk, err)
+	}
 	return fmt.Errorf("%w: %w", errDisk, err)
 }
 

@@ -71,7 +71,11 @@ func (d *Dir) open(name string) (*Pad, error) {
 		return nil, ErrClosed
 	}
 	if p := d.pads[name]; p != nil {
-		return p, nil
+		if same, err := p.pad.is(p.path); err == nil && same {
+			return p, nil
+		}
+		delete(d.pads, name)
+		_ = p.Close() // which fails, since it has gone
 	}
 	path := filepath.Join(d.path, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(name, padSuffix) {

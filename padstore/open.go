@@ -212,6 +212,10 @@ func (p *Pad) load() error {
 		p.j.f.Close()
 		p.j = nil
 	}
+	if p.mark != nil && p.version == otp.V1 { // the journal may have another name now
+		p.mark.Close()
+		p.mark = nil
+	}
 	p.l = nil
 	f, err := p.d.open(p.journalPath, false)
 	switch {

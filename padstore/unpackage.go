@@ -149,21 +149,24 @@ func (p *Pad) judge(b *batch, r *record, in otp.Inner) error {
 }
 
 // catchUp goes past what the peer has seen of our lane, and past a reserve for what was
-// on its way.
+// on its way. When there is no mark, grants of ours may be forgotten too: a reserve at the
+// other end of our half counts as granted.
 func (b *batch) catchUp(ack int64) error {
+	l, held := b.p.l, b.held
 	b.create, b.looked = true, false
 	if err := b.look(); err != nil {
 		return err
 	}
-	l := b.p.l
-	if ack > l.top {
-		if err := b.stage(&record{kind: recJump, t: ack, seq: l.seq, commit: b.commit, l0: l.room[0].end, floor: ack}); err != nil {
-			return err
-		}
-	}
 	left, _ := l.left()
-	return b.jump(min(left, max(left/16, 64<<10)))
+	r := &record{kind: recJump, t: ack, floor: ack, seq: l.seq, commit: b.commit, l0: l.room[0].end, use: min(left, reserve(left))}
+	if held && l.room[0].end > 0 {
+		own := l.room[0].end - max(l.room[0].pos, min(ack, l.room[0].end))
+		r.l0 -= min(own, reserve(own))
+	}
+	return b.stage(r)
 }
+
+func reserve(left int64) int64 { return max(left/16, 64<<10) }
 
 // openAt opens a packet with its pad.
 func (p *Pad) openAt(packet []byte, t span) (in otp.Inner, err error) {
