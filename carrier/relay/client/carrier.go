@@ -38,8 +38,9 @@ var _ parley.Carrier = (*Client)(nil)
 // New makes a client. It connects when it has to.
 func New(o Options) *Client {
 	o = o.withDefaults()
-	c := &Client{o: o, http: newHTTP(o), tokens: map[string]string{}, reading: map[string]bool{}, down: map[string]bool{}, v1: map[string]bool{}}
+	c := &Client{o: o, tokens: map[string]string{}, reading: map[string]bool{}, down: map[string]bool{}, v1: map[string]bool{}}
 	c.ctx, c.close = context.WithCancelCause(context.Background())
+	c.http = newHTTP(c.ctx, o)
 	return c
 }
 
@@ -188,7 +189,7 @@ func (c *Client) send(ctx context.Context, a relay.Address, self string, packet 
 	v1 := c.v1[server]
 	c.mu.Unlock()
 	contents := relay.Encode(packet)
-	if !v1 {
+	if !v1 || a.Send != "" {
 		q := relay.SendRequest{Recipient: a.UID, Sender: self, Contents: contents, ID: packetID(a, self, packet)}
 		var reply relay.SendReply
 		err := c.call(ctx, a, a.Send, http.MethodPost, relay.PathV2Send, q, 0, &reply)

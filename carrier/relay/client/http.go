@@ -37,6 +37,8 @@ func (e *statusError) Error() string {
 // Unwrap says which of the contract's errors it is.
 func (e *statusError) Unwrap() error {
 	switch {
+	case e.apiV1: // there may be another relay tomorrow
+		return parley.ErrDenied
 	case e.code == http.StatusUnauthorized || e.code == http.StatusForbidden || e.code == http.StatusConflict:
 		return parley.ErrDenied
 	case e.code == http.StatusTooManyRequests || e.code == http.StatusInsufficientStorage:
@@ -49,6 +51,9 @@ func (e *statusError) Unwrap() error {
 
 // call makes one request, whose body is a form or an object, and reads the answer.
 func (c *Client) call(ctx context.Context, a relay.Address, token, method, path string, body any, wait time.Duration, answer any) error {
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
 	ctx, cancel := c.while(ctx)
 	defer cancel()
 	ctx, end := context.WithTimeoutCause(ctx, c.o.Timeout+wait, errSilent)

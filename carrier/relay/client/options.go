@@ -3,6 +3,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -67,11 +68,19 @@ func orTime(d, or time.Duration) time.Duration {
 	return d
 }
 
-func newHTTP(o Options) *http.Client {
-	dial := &net.Dialer{Timeout: min(o.Timeout, 10*time.Second)}
+func newHTTP(ctx context.Context, o Options) *http.Client {
+	dialer := &net.Dialer{Timeout: min(o.Timeout, 10*time.Second)}
+	// A connection ends with the client, also one that was made for a request which is over.
+	dial := func(c context.Context, network, address string) (net.Conn, error) {
+		nc, err := dialer.DialContext(c, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &conn{nc, context.AfterFunc(ctx, func() { nc.Close() })}, nil
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dial.DialContext, TLSClientConfig: o.TLS, TLSHandshakeTimeout: min(o.Timeout, 10*time.Second),
+			DialContext: dial, TLSClientConfig: o.TLS, TLSHandshakeTimeout: min(o.Timeout, 10*time.Second),
 			IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
 		},
 		// A token goes to the relay of the address and nowhere else.
@@ -79,4 +88,14 @@ func newHTTP(o Options) *http.Client {
 			return fmt.Errorf("%w: the relay sends us elsewhere", parley.ErrRefused)
 		},
 	}
+}
+
+type conn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *conn) Close() error {
+	c.stop()
+	return c.Conn.Close()
 }
