@@ -89,7 +89,20 @@ func (r *relay) start(dir, at string) error {
 	if err != nil {
 		return err
 	}
-	r.cmd = exec.Command(path, "serve", "--data", dir, "--smp2020", at)
+	return r.run(path, "serve", "--data", dir, "--smp2020", at)
+}
+
+// startOTC starts a relay of One Time Chat.
+func (r *relay) startOTC(dir string) error {
+	path, err := r.program()
+	if err != nil {
+		return err
+	}
+	return r.run(path, "serve", "--data", dir, "--otc", "127.0.0.1:0")
+}
+
+func (r *relay) run(path string, args ...string) error {
+	r.cmd = exec.Command(path, args...)
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		return err
