@@ -28,6 +28,8 @@ type memDisk struct {
 	calls  map[string]int    // which calls there were
 	onFail func(call string) // for messages
 	onStep func()
+	// burnFault is how writes of zeros fail, which is burning.
+	burnFault error
 }
 
 type memFile struct {
@@ -231,6 +233,9 @@ func (h *memHandle) ReadAt(p []byte, at int64) (int, error) {
 func (h *memHandle) WriteAt(p []byte, at int64) (int, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.d.burnFault != nil && len(p) > 0 && allZero(p) {
+		h.d.failAt, h.d.fault = h.d.step+1, h.d.burnFault
+	}
 	err, partial := h.d.call("write", h.life)
 	switch {
 	case err == nil || partial:
