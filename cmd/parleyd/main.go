@@ -3,6 +3,7 @@
 //
 //	parleyd serve --data DIR [--smp2020 HOST:PORT] [--smp2020-plain HOST:PORT] [--mqtt HOST:PORT] [--mqtt-tls HOST:PORT] [--keydir HOST:PORT] [--otc HOST:PORT]
 //	parleyd mqtt-user NAME    reads a password, prints a line for the file of MQTT users
+//	parleyd otc-mailbox permit|release|delete UID --data DIR    changes a mailbox of One Time Chat's relay
 //	parleyd config     prints all settings as a TOML file
 //	parleyd version
 package main
@@ -31,10 +32,11 @@ const (
 )
 
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the relay, the MQTT broker and the public-key directory, and the relay of One Time Chat: those for which an address is given, the relay if none is. Prints each address on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
-	MQTTUser mqttUserCmd `cmd:"" name:"mqtt-user" help:"Read a password from standard input and print the line that lets a user of that name in, for the file of --mqtt-users."`
-	Config   configCmd   `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the relay, the MQTT broker and the public-key directory, and the relay of One Time Chat: those for which an address is given, the relay if none is. Prints each address on a line of its own once it accepts connections; SIGTERM or SIGINT ends it."`
+	MQTTUser   mqttUserCmd   `cmd:"" name:"mqtt-user" help:"Read a password from standard input and print the line that lets a user of that name in, for the file of --mqtt-users."`
+	OTCMailbox otcMailboxCmd `cmd:"" name:"otc-mailbox" help:"Change a mailbox of One Time Chat's relay, while no relay runs in the data folder."`
+	Config     configCmd     `cmd:"" help:"Print a configuration file with all settings, their defaults and what they do."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 const description = `A Parley relay, and an MQTT broker: queues for messages that it cannot read. And a directory of public keys, and a relay of One Time Chat.

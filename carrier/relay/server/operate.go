@@ -7,8 +7,12 @@ import (
 	"path/filepath"
 )
 
-// ErrNoMailbox says that there is no mailbox of that name.
-var ErrNoMailbox = errors.New("no such mailbox")
+var (
+	// ErrNoMailbox says that there is no mailbox of that name.
+	ErrNoMailbox = errors.New("no such mailbox")
+	// ErrClaimed says that a mailbox belongs to somebody.
+	ErrClaimed = errors.New("the mailbox belongs to somebody; release it first")
+)
 
 // Operate does what only the relay's operator may, in the folder of a relay that does not
 // run: "permit" lets a mailbox that is in use be claimed, once; "release" takes it from
@@ -44,7 +48,7 @@ func operate(c *conn, action, uid string) error {
 	case b == nil:
 		return ErrNoMailbox
 	case action == "permit" && b.claimed():
-		return errors.New("the mailbox belongs to somebody; release it first")
+		return ErrClaimed
 	}
 	return c.exec(sql, uid)
 }
