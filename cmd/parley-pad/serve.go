@@ -51,7 +51,11 @@ func (c *serveCmd) Run(io *console) error {
 		return fmt.Errorf("%w: --confirm-timeout is 1s to 1h", errUsage)
 	}
 	// From here on a signal ends the device in order, also while it starts.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	signals := []os.Signal{syscall.SIGTERM, os.Interrupt}
+	if !signal.Ignored(syscall.SIGHUP) { // a terminal that is closed; nohup ignores it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	o := server.Options{
 		Dir: c.Dir, Marks: marks, Listen: c.Listen, PointToPoint: c.PointToPoint, Paired: c.Paired, Page: c.Page,
@@ -59,6 +63,7 @@ func (c *serveCmd) Run(io *console) error {
 		Pairing: func(code paddevice.Code) string { return codeText(code, io.err) },
 	}
 	if io.in != nil {
+		background()
 		o.In = io.in
 	}
 	if c.NoPage {

@@ -101,6 +101,8 @@ func TestChannel(t *testing.T) {
 		"no id":      {func() error { _, err := alice.Package(ctx, [16]byte{}, "bob", nil); return err }, []error{parley.ErrMalformed}},
 		"forged":     {func() error { _, err := bob.Unpackage(ctx, "alice", forged); return err }, []error{parley.ErrSeen, parley.ErrForged}},
 		"malformed":  {func() error { _, err := bob.Unpackage(ctx, "alice", []byte("OTC2")); return err }, []error{parley.ErrMalformed}},
+		"no grant":   {func() error { _, err := alice.Grant(ctx, [16]byte{8}, "bob", -1); return err }, []error{parley.ErrRefused}},
+		"max grant":  {func() error { _, err := alice.Grant(ctx, [16]byte{8}, "bob", 1<<63-1); return err }, []error{parley.ErrRefused}},
 		"huge grant": {func() error { _, err := alice.Grant(ctx, [16]byte{8}, "bob", 1<<40); return err }, []error{parley.ErrRefused, otp.ErrDepleted}},
 	} {
 		err := c.do()

@@ -71,6 +71,15 @@ func (d *device) packaged(ctx context.Context, j job) ([]byte, error) {
 
 // granted gives n bytes of pad to the peer.
 func (d *device) granted(ctx context.Context, j job, n int64) ([]byte, error) {
+	p, err := d.find(j.self, j.peer)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Version() != otp.V2:
+		return nil, fmt.Errorf("%w: a pad of version 1 cannot be granted", parley.ErrRefused)
+	case n <= 0 || n > otp.MaxPad:
+		return nil, fmt.Errorf("%w: a grant of %d bytes", parley.ErrRefused, n)
+	}
 	return d.spend(ctx, j, OpGrant, 16, func(ctx context.Context, p Pad) ([]byte, error) {
 		return p.Grant(ctx, *j.id, n)
 	}, n)
@@ -129,6 +138,7 @@ func (d *device) opened(ctx context.Context, j job) (*otp.Opened, error) {
 	defer d.log.Sync()
 	most, use, err := measure(p.Version(), j.data)
 	if err != nil {
+		d.log.Add(Entry{Kind: padstore.Malformed, Peer: string(j.peer), Client: j.client, Text: fmt.Sprintf("a packet of %d bytes is none of this kind of pad", len(j.data))})
 		return nil, err
 	}
 	key, digest := "", otp.Digest(j.data)

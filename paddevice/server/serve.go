@@ -206,7 +206,7 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 			return fmt.Errorf("%w on %s for the page: %w", ErrListen, o.Page, err)
 		}
 		p := newPage(l.Addr().String(), d.confirm, d.log, ctx)
-		s.run(l, p.serve)
+		s.run(limit(l), p.serve)
 		s.PageURL = p.url()
 	}
 	return nil
