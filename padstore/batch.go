@@ -249,7 +249,7 @@ func (p *Pad) atLeast() mark {
 	return mark{l.commit, l.seq, l.top, l.room[0].end}.and(p.least)
 }
 
-const markMissing = "the mark of this pad, which is kept outside of its folder, is missing: this may be an old copy of the pad, and its next bytes may have been used. If this is the only copy, go on with \"parley pad skip --moved\""
+const markMissing = "the mark of this pad, which is kept outside of its folder, is missing: this may be an old copy of the pad, and its next bytes may have been used. If this is the only copy, go on with \"parley pad skip FILE --moved\""
 
 func errHeldWith(why string) error {
 	return fmt.Errorf("%w: %w: %s", parley.ErrDenied, otp.ErrHeld, why)

@@ -131,28 +131,29 @@ func TestDefect6History(t *testing.T) {
 		t.Skip("it measures time")
 	}
 	eachVersion(t, func(t *testing.T, v otp.Version) {
-		best := func(n int64) time.Duration {
-			bob, alice, _ := history(t, v, n)
-			least := time.Hour
-			for round := range 5 {
+		least := [2]time.Duration{time.Hour, time.Hour}
+		var alice, bob [2]*Pad
+		for i, n := range []int64{1, 200_000} {
+			bob[i], alice[i], _ = history(t, v, n)
+		}
+		for round := range 10 { // in turn: other work on the machine meets both
+			for i := range least {
 				var packets [][]byte
-				for i := range 100 {
-					packets = append(packets, pack(t, alice, round*1000+i+1, "hello"))
+				for n := range 100 {
+					packets = append(packets, pack(t, alice[i], round*1000+n+1, "hello"))
 				}
 				start := time.Now()
 				for _, packet := range packets {
-					o, err := bob.Unpackage(ctx, "alice", packet)
+					o, err := bob[i].Unpackage(ctx, "alice", packet)
 					if err != nil || o.Skipped {
 						t.Fatal(o, err)
 					}
 				}
-				least = min(least, time.Since(start))
+				least[i] = min(least[i], time.Since(start))
 			}
-			return least
 		}
-		few, many := best(1), best(200_000)
-		if many > 3*few {
-			t.Errorf("100 messages take %v after one message and %v after 200,000", few, many)
+		if least[1] > 3*least[0] {
+			t.Errorf("100 messages take %v after one message and %v after 200,000", least[0], least[1])
 		}
 	})
 }

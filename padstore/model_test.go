@@ -345,7 +345,7 @@ func TestModelPowerLoss(t *testing.T) {
 			for at := 1; at <= steps; at += stride {
 				seeds := 1
 				if mode == torn && !testing.Short() {
-					seeds = 4
+					seeds = 3
 				}
 				for seed := range seeds {
 					m := newModel(t, v)

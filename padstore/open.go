@@ -76,7 +76,7 @@ func Open(path string, o Options) (*Pad, error) {
 	var err error
 	if p.o.Marks == "" {
 		if p.o.Marks, err = marksDir(); err != nil {
-			return nil, fmt.Errorf("there is no folder for the marks of pads: %w", err)
+			return nil, fmt.Errorf("there is no folder for the marks of pads: name one, or set XDG_STATE_HOME: %w", err)
 		}
 	}
 	switch {

@@ -27,7 +27,7 @@ func TestModelRestore(t *testing.T) {
 			stride = 9
 		}
 		for at := 1; at <= steps; at += stride {
-			for _, back := range []int{2, 5, 60} {
+			for _, back := range []int{3, 60} {
 				m := newModel(t, v)
 				m.mode, m.rnd = lost, rand.New(rand.NewPCG(uint64(at), 0))
 				m.open()
