@@ -23,7 +23,7 @@ func (s *Server) getMessages(w http.ResponseWriter, r *http.Request) {
 	s.counts.asked.Add(1)
 	bell, leave := (chan struct{})(nil), func() {}
 	if q.Wait > 0 {
-		bell, leave = s.await(w, r, q)
+		bell, leave = s.await(q.Recipient)
 	}
 	defer func() { leave() }()
 	key := token(r)
@@ -40,6 +40,7 @@ func (s *Server) getMessages(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if a.Count > 0 || bell == nil || !a.Complete {
+			// The time for writing ran from the question on.
 			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.o.Limits.Write))
 			s.answer(w, a)
 			return
@@ -67,17 +68,11 @@ func (s *Server) getMessages(w http.ResponseWriter, r *http.Request) {
 
 // await begins to wait, before the first look, so that nothing comes between. When too
 // many wait, it does not.
-func (s *Server) await(w http.ResponseWriter, r *http.Request, q relay.Question) (chan struct{}, func()) {
-	bell, leave := s.waiting.join(q.Recipient)
+func (s *Server) await(uid string) (chan struct{}, func()) {
+	bell, leave := s.waiting.join(uid)
 	if bell == nil {
 		s.counts.limited.Add(1)
-		return nil, leave
 	}
-	c := http.NewResponseController(w)
-	late := time.Now().Add(q.Wait + s.o.Limits.Write)
-	// The deadline of reading would end the wait, as if the client had gone.
-	c.SetReadDeadline(late)
-	c.SetWriteDeadline(late)
 	return bell, leave
 }
 
