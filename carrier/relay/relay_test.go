@@ -64,7 +64,7 @@ func TestAddress(t *testing.T) {
 func TestQuestion(t *testing.T) {
 	for _, q := range []Question{
 		{Recipient: "a b&c", Start: 7, Most: -1},
-		{Recipient: "ü", Most: 0, From: "=", Wait: 60 * time.Second},
+		{Recipient: "ü", Most: 0, From: "=", Waits: true, Wait: 60 * time.Second},
 	} {
 		if got, err := ParseQuestion(q.Query()); err != nil || got != q {
 			t.Errorf("%+v: %+v, %v", q, got, err)

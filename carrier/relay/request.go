@@ -113,6 +113,7 @@ type Question struct {
 	Start     int64
 	Most      int           // messages to answer with; -1: all
 	From      string        // only this sender's; "": all
+	Waits     bool          // Wait is given, be it 0: who asks is a client of ours
 	Wait      time.Duration // for one to come
 }
 
@@ -151,7 +152,7 @@ func ParseQuestion(query string) (q Question, err error) {
 		if err != nil || n > MaxWait {
 			return q, fmt.Errorf("%s: wait: not a number of seconds from 0 to %d", call, MaxWait)
 		}
-		q.Wait = time.Duration(n) * time.Second
+		q.Waits, q.Wait = true, time.Duration(n)*time.Second
 	}
 	return q, nil
 }
@@ -165,7 +166,7 @@ func (q Question) Query() string {
 	if q.From != "" {
 		v.Set("from", q.From)
 	}
-	if q.Wait > 0 {
+	if q.Waits || q.Wait > 0 {
 		v.Set("wait", strconv.Itoa(int(q.Wait/time.Second)))
 	}
 	return v.Encode()

@@ -22,7 +22,7 @@ func (c *Client) Check(ctx context.Context, a relay.Address) error {
 // be more than it returns; then Complete is false.
 func (c *Client) Messages(ctx context.Context, a relay.Address, start int64) (relay.Messages, error) {
 	var reply relay.Messages
-	if err := c.ask(ctx, secret{}, a, relay.Question{Recipient: a.UID, Start: start, Most: page}, &reply); err != nil {
+	if err := c.ask(ctx, secret{}, a, relay.Question{Recipient: a.UID, Start: start, Most: page, Waits: true}, &reply); err != nil {
 		return reply, fmt.Errorf("asking %s for messages: %w", a.Server(), err)
 	}
 	return reply, nil

@@ -166,7 +166,7 @@ func (b *box) turn(ctx context.Context) error {
 	if err := b.finish(ctx); err != nil {
 		return err
 	}
-	q := relay.Question{Recipient: b.a.UID, Start: b.start(), Most: page, From: b.a.From, Wait: b.c.o.Wait.Truncate(time.Second)}
+	q := relay.Question{Recipient: b.a.UID, Start: b.start(), Most: page, From: b.a.From, Waits: true, Wait: b.c.o.Wait.Truncate(time.Second)}
 	asked := time.Now()
 	var reply relay.Messages
 	if err := b.c.ask(ctx, b.s, b.a, q, &reply); err != nil {

@@ -217,9 +217,18 @@ func TestMischief(t *testing.T) {
 	if ref := w.send("alice", "bob", "DDDD"); ref != 4 {
 		t.Errorf("the number of another's message is given again: %d", ref)
 	}
+	do("drop") // 4, whose number a client of ours does not know yet
+	if ref := w.send("alice", "bob", "DDDD"); ref != 4 {
+		t.Errorf("number %d", ref)
+	}
+	w.messages("recipient_uid=bob&start_ref=0&wait=0", "")
+	do("drop") // 4, which it knows
+	if ref := w.send("alice", "bob", "DDDD"); ref != 5 {
+		t.Errorf("a number that a client has read past is given again: %d", ref)
+	}
 	do("corrupt")
 	got := contents()
-	if _, ok := relay.Decode(strings.TrimPrefix(got, "1BBBB 4")); !ok || got == "1BBBB 4DDDD" {
+	if _, ok := relay.Decode(strings.TrimPrefix(got, "1BBBB 5")); !ok || got == "1BBBB 5DDDD" {
 		t.Errorf("corrupt: %s", got)
 	}
 	for _, form := range []url.Values{{"kind": {"drop"}}, {"userid": {"bob"}}, {"kind": {"burn"}, "userid": {"bob"}}} {

@@ -40,6 +40,9 @@ func (s *Server) getMessages(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if a.Count > 0 || bell == nil || !a.Complete {
+			if s.o.Mischief && q.Waits && a.Count > 0 {
+				s.told.Store(q.Recipient, a.Messages[a.Count-1].Ref)
+			}
 			// The time for writing ran from the question on.
 			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.o.Limits.Write))
 			s.answer(w, a)

@@ -46,6 +46,9 @@ func (s *Server) postMischief(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	kind, uid, err := relay.ParseMischief(string(b))
+	told, _ := s.told.Load(uid)
+	known, _ := told.(int64)
+	drop := func(c *conn, mailbox int64) error { return drop(c, mailbox, known) }
 	do := map[string]func(*conn, int64) error{"drop": drop, "corrupt": corrupt, "replay": s.replay, "reorder": reorder}[kind]
 	if err == nil && do == nil {
 		err = errKind
@@ -80,18 +83,19 @@ func last(c *conn, mailbox, n int64) (all []relay.Message, err error) {
 }
 
 // drop deletes the newest message. If no message has come after it, the next has its
-// number, as the original's has: the number alone must not show what was done.
-func drop(c *conn, mailbox int64) error {
+// number, as the original's has: the number alone must not show what was done. Numbers up
+// to known are not given again: a client of ours that has one asks from the next on.
+func drop(c *conn, mailbox, known int64) error {
 	all, err := last(c, mailbox, 1)
 	if len(all) == 0 || err != nil {
 		return err
 	}
 	ref := all[0].Ref
-	for _, sql := range []string{
-		"DELETE FROM message WHERE ref = ?",
-		"DELETE FROM sent WHERE ref = ?",
-		"UPDATE sqlite_sequence SET seq = seq - 1 WHERE name = 'message' AND seq = ?",
-	} {
+	changes := []string{"DELETE FROM message WHERE ref = ?", "DELETE FROM sent WHERE ref = ?"}
+	if ref > known {
+		changes = append(changes, "UPDATE sqlite_sequence SET seq = seq - 1 WHERE name = 'message' AND seq = ?")
+	}
+	for _, sql := range changes {
 		if err := c.exec(sql, ref); err != nil {
 			return err
 		}

@@ -40,6 +40,7 @@ type Server struct {
 	waiting *waiting
 	limits  *limiters
 	counts  counts
+	told    sync.Map // with Mischief: by mailbox, the highest number that a client of ours knows
 	http    *http.Server
 
 	deleted chan struct{} // something that must not stay was deleted
