@@ -93,20 +93,17 @@ func AppendSeal(dst []byte, h Header, in Inner, pad []byte) ([]byte, error) {
 	dst = slices.Grow(dst, n)
 	out := dst[len(dst) : len(dst)+n]
 	copy(out, magic)
-	out[4], out[5], out[6], out[7] = packetType, h.Lane, 0, 0
+	binary.BigEndian.PutUint32(out[4:], packetType<<24|uint32(h.Lane)<<16)
 	copy(out[8:16], h.PadID[:])
 	binary.BigEndian.PutUint64(out[16:], h.Offset)
 	binary.BigEndian.PutUint64(out[24:], h.Seq)
 	c, k := out[HeaderSize:n-tagSize], pad[keySize:]
-	var head [innerSize]byte
-	head[0] = in.Kind
-	binary.BigEndian.PutUint32(head[4:], uint32(m))
-	binary.BigEndian.PutUint64(head[8:], in.Ack)
-	subtle.XORBytes(c, head[:], k)
+	head := uint64(in.Kind)<<56 | uint64(m)
+	binary.BigEndian.PutUint64(c, head^binary.BigEndian.Uint64(k))
+	binary.BigEndian.PutUint64(c[8:], in.Ack^binary.BigEndian.Uint64(k[8:]))
 	subtle.XORBytes(c[innerSize:], in.Body, k[innerSize:])
 	copy(c[innerSize+m:], k[innerSize+m:]) // zeros
-	tag := sum(out[:n-tagSize], pad)
-	copy(out[n-tagSize:], tag[:])
+	poly1305.Sum((*[tagSize]byte)(out[n-tagSize:]), out[:n-tagSize], (*[keySize]byte)(pad))
 	return dst[:len(dst)+n], nil
 }
 
@@ -142,7 +139,8 @@ func OpenInto(buf, packet, pad []byte) (in Inner, err error) {
 		return in, fmt.Errorf("%w: %d bytes of pad for a packet that uses %d", parley.ErrRefused, len(pad), use)
 	}
 	end := len(packet) - tagSize
-	tag := sum(packet[:end], pad)
+	var tag [tagSize]byte
+	poly1305.Sum(&tag, packet[:end], (*[keySize]byte)(pad))
 	if subtle.ConstantTimeCompare(tag[:], packet[end:]) != 1 {
 		return in, parley.ErrForged
 	}
@@ -158,12 +156,6 @@ func OpenInto(buf, packet, pad []byte) (in Inner, err error) {
 		}
 	}
 	return Inner{Kind: c[0], Ack: binary.BigEndian.Uint64(c[8:]), Body: c[innerSize : innerSize+m : innerSize+m]}, nil
-}
-
-// sum is the tag under the first 32 bytes of the pad.
-func sum(msg, pad []byte) (tag [tagSize]byte) {
-	poly1305.Sum(&tag, msg, (*[keySize]byte)(pad))
-	return tag
 }
 
 // MarshalGrant and ParseGrant are the body of a [KindGrant]. The error is
