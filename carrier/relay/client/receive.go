@@ -102,6 +102,7 @@ type box struct {
 	mark mark
 	keep func(parley.Delivery) error
 	bad  bool // it was told that the mailbox cannot be received from
+	met  bool // the relay has answered
 	ours bool // the relay has agreed that it is, since the last trouble
 }
 
@@ -162,11 +163,15 @@ func (b *box) turn(ctx context.Context) error {
 			return err
 		}
 		b.ours = true
+		b.c.state(b.a, true, nil) // the question below may wait for long
 	}
 	if err := b.finish(ctx); err != nil {
 		return err
 	}
-	q := relay.Question{Recipient: b.a.UID, Start: b.start(), Most: page, From: b.a.From, Waits: true, Wait: b.c.o.Wait.Truncate(time.Second)}
+	q := relay.Question{Recipient: b.a.UID, Start: b.start(), Most: page, From: b.a.From, Waits: true}
+	if b.met {
+		q.Wait = b.c.o.Wait.Truncate(time.Second)
+	}
 	asked := time.Now()
 	var reply relay.Messages
 	if err := b.c.ask(ctx, b.s, b.a, q, &reply); err != nil {
@@ -174,7 +179,8 @@ func (b *box) turn(ctx context.Context) error {
 	}
 	b.bad = false
 	b.c.state(b.a, true, nil)
-	moved := false
+	moved := !b.met // the first answer comes at once, and says that the relay is there
+	b.met = true
 	for _, m := range reply.Messages {
 		if m.Ref < q.Start {
 			continue // not what was asked for
