@@ -8,7 +8,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
 
@@ -115,8 +117,14 @@ func (s PadSetup) openPad() (pad otp.Pad, close func() error, self, peer parley.
 		return c, c.Close, s.Self, s.Peer, nil
 	}
 	f, err := padstore.Open(s.File, padstore.Options{Marks: s.Marks})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("there is no file %s", s.File)
+	}
 	if err != nil {
 		return nil, nil, "", "", err
+	}
+	if h := f.Header(); h != nil && h.Owner == otp.Whole {
+		return nil, nil, "", "", errors.Join(fmt.Errorf("%s is a whole pad: “parley pad split” makes the two people's files of it", s.File), f.Close())
 	}
 	return f, f.Close, f.Self(), f.Peer(), nil
 }
@@ -129,7 +137,7 @@ func (p *pads) Inspect(ctx context.Context, setup []byte) (line messenger.PadLin
 	}
 	st, err := f.inspect(ctx)
 	if err != nil {
-		return line, fmt.Errorf("%w: the pad: %w", messenger.ErrState, err)
+		return line, fmt.Errorf("%w: the pad: %s", messenger.ErrState, inWords(err))
 	}
 	line = messenger.PadLine{STP: parley.OneTimePad, Bare: true, Self: string(st.Self), Peer: string(st.Peer), Quiet: f.setup.Device != ""}
 	if st.Version == otp.V2 {

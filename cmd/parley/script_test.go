@@ -73,10 +73,12 @@ type relay struct {
 }
 
 // build makes the relay's program, when the first script asks for it.
-func build(dir string) func() (string, error) {
+func build(dir string) func() (string, error) { return buildOf(dir, "parleyd") }
+
+func buildOf(dir, name string) func() (string, error) {
 	return sync.OnceValues(func() (string, error) {
-		path := filepath.Join(dir, "parleyd")
-		out, err := exec.Command("go", "build", "-o", path, "parley/cmd/parleyd").CombinedOutput()
+		path := filepath.Join(dir, name)
+		out, err := exec.Command("go", "build", "-o", path, "parley/cmd/"+name).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("%w: %s", err, out)
 		}
