@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"parley/carrier/relay"
+	"parley/internal/groupdb"
 )
 
 // methods are the answers of one path to its methods. GET serves HEAD, too.
@@ -48,7 +49,7 @@ func (s *Server) handler() http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 		m, known := routes[r.URL.EscapedPath()]
 		if r.URL.Path != "/healthz" {
-			if wait, ok := s.limits.requests.allow(s.clientOf(r), s.o.Now()); !ok {
+			if wait, ok := s.limits.requests.Allow(s.clientOf(r), s.o.Now()); !ok {
 				s.tooMany(w, wait)
 				return
 			}
@@ -119,9 +120,9 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, errToken):
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		s.refuse(w, http.StatusUnauthorized, errToken.Error())
-	case errors.Is(err, errClosed):
+	case errors.Is(err, groupdb.ErrClosed):
 		s.refuse(w, http.StatusServiceUnavailable, "the relay is shutting down")
-	case errors.Is(err, errDiskFull):
+	case errors.Is(err, groupdb.ErrDiskFull):
 		s.o.Trouble("the relay of One Time Chat", err)
 		s.refuse(w, http.StatusInsufficientStorage, errFull.Error())
 	default:
@@ -196,7 +197,7 @@ func (s *Server) mayMake(w http.ResponseWriter, r *http.Request, uid string) boo
 	if there {
 		return true
 	}
-	wait, ok := s.limits.mailboxes.allow(s.clientOf(r), s.o.Now())
+	wait, ok := s.limits.mailboxes.Allow(s.clientOf(r), s.o.Now())
 	if !ok {
 		s.tooMany(w, wait)
 	}

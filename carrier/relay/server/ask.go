@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -91,7 +90,7 @@ func (s *Server) use(r *http.Request, uid string, b *mailbox) error {
 		return nil
 	}
 	if b == nil {
-		if _, ok := s.limits.mailboxes.allow(s.clientOf(r), now); !ok {
+		if _, ok := s.limits.mailboxes.Allow(s.clientOf(r), now); !ok {
 			s.counts.limited.Add(1)
 			return nil
 		}
@@ -100,7 +99,7 @@ func (s *Server) use(r *http.Request, uid string, b *mailbox) error {
 		if _, err := s.make(c, uid, now.UnixMilli()); err != nil {
 			return err
 		}
-		return c.exec("UPDATE mailbox SET used = ? WHERE uid = ?", now.UnixMilli(), uid)
+		return c.Exec("UPDATE mailbox SET used = ? WHERE uid = ?", now.UnixMilli(), uid)
 	})
 	if err != nil && s.ctx.Err() == nil {
 		s.counts.unnoted.Add(1) // a full relay still answers
@@ -153,7 +152,7 @@ func (s *Server) sweep() error {
 			{"DELETE FROM mailbox WHERE used < ? AND (receive IS NOT NULL OR messages = 0)", before(s.o.Limits.MailboxTTL)},
 			{"DELETE FROM sent WHERE (mailbox, id) IN (SELECT mailbox, id FROM sent ORDER BY created DESC LIMIT -1 OFFSET ?)", mostSent},
 		} {
-			if err := c.exec(x.sql, x.arg); err != nil {
+			if err := c.Exec(x.sql, x.arg); err != nil {
 				return err
 			}
 		}
@@ -163,59 +162,3 @@ func (s *Server) sweep() error {
 
 // mostSent is how many sendings are remembered as done, at most.
 const mostSent = 1_000_000
-
-// sweepHourly removes what has expired, now and every hour.
-func (s *Server) sweepHourly(ctx context.Context) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if err := s.sweep(); err != nil {
-			s.o.Trouble("the sweep of One Time Chat's relay", err)
-		}
-		s.forget()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-const (
-	forgetEvery = 10 * time.Second // the write-ahead log is emptied once in this time, at most
-	forgetAgain = time.Second      // and tried again after this when somebody was reading
-)
-
-// forget has what was deleted go from the write-ahead log, too.
-func (s *Server) forget() {
-	select {
-	case s.deleted <- struct{}{}:
-	default:
-	}
-}
-
-func (s *Server) forgetSoon(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.deleted:
-		}
-		whole, err := s.store.checkpoint()
-		if err != nil {
-			s.o.Trouble("the database of One Time Chat's relay", err)
-		}
-		pause := forgetEvery
-		if err == nil && !whole { // somebody was reading
-			pause = forgetAgain
-		}
-		if err != nil || !whole {
-			s.forget()
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
-}

@@ -30,7 +30,7 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(func() { s.stop(); s.store.close() })
+	f.Cleanup(func() { s.stop(); s.store.Close() })
 	const secret = "secret contents of bob's"
 	err = s.store.write(func(c *conn) error {
 		if err := s.claim(c, claimOf("bob", tokenA, tokenS)); err != nil {

@@ -38,7 +38,7 @@ func (b *mailbox) reserved() bool { return b != nil && b.receive == nil && b.sen
 // mailbox returns a mailbox, or nil.
 func (c *conn) mailbox(uid string) (*mailbox, error) {
 	var b *mailbox
-	err := c.each("SELECT id, receive, send, permit, last_ref, messages, bytes, used FROM mailbox WHERE uid = ?", func(s *sqlite3.Stmt) error {
+	err := c.Each("SELECT id, receive, send, permit, last_ref, messages, bytes, used FROM mailbox WHERE uid = ?", func(s *sqlite3.Stmt) error {
 		b = &mailbox{
 			id: s.ColumnInt64(0), receive: hashColumn(s, 1), send: hashColumn(s, 2), permit: s.ColumnInt64(3) != 0,
 			last: s.ColumnInt64(4), messages: s.ColumnInt64(5), bytes: s.ColumnInt64(6), used: s.ColumnInt64(7),
@@ -83,14 +83,14 @@ func (s *Server) make(c *conn, uid string, now int64) (*mailbox, error) {
 	if b != nil || err != nil {
 		return b, err
 	}
-	n, err := c.one("SELECT mailboxes FROM total")
+	n, err := c.Int64("SELECT mailboxes FROM total")
 	if err != nil {
 		return nil, err
 	}
 	if n >= int64(s.o.Limits.Mailboxes) {
 		return nil, errFull
 	}
-	if err := c.exec("INSERT INTO mailbox (uid, used) VALUES (?, ?)", uid, now); err != nil {
+	if err := c.Exec("INSERT INTO mailbox (uid, used) VALUES (?, ?)", uid, now); err != nil {
 		return nil, err
 	}
 	return c.mailbox(uid)
@@ -105,7 +105,7 @@ func (s *Server) put(c *conn, m relay.Message, token string, id *relay.ID) (ref 
 		if b, err = s.make(c, m.Recipient, now); err == nil && token != "" {
 			h := relay.HashToken(token)
 			b.send = h[:]
-			err = c.exec("UPDATE mailbox SET send = ? WHERE id = ?", b.send, b.id)
+			err = c.Exec("UPDATE mailbox SET send = ? WHERE id = ?", b.send, b.id)
 		}
 	}
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Server) put(c *conn, m relay.Message, token string, id *relay.ID) (ref 
 		key = sha256.Sum256(append([]byte(m.Sender+"\x00"), id[:]...))
 		digest = sha256.Sum256([]byte(m.Contents))
 		var known []byte
-		err := c.each("SELECT digest, ref FROM sent WHERE mailbox = ? AND id = ?", func(s *sqlite3.Stmt) error {
+		err := c.Each("SELECT digest, ref FROM sent WHERE mailbox = ? AND id = ?", func(s *sqlite3.Stmt) error {
 			known, ref = append([]byte{}, s.ColumnRawBlob(0)...), s.ColumnInt64(1)
 			return nil
 		}, b.id, key[:])
@@ -136,7 +136,7 @@ func (s *Server) put(c *conn, m relay.Message, token string, id *relay.ID) (ref 
 	if b.messages >= int64(s.o.Limits.MailboxMessages) || b.bytes+size > s.o.Limits.MailboxBytes {
 		return 0, false, errBoxFull
 	}
-	total, err := c.one("SELECT bytes FROM total")
+	total, err := c.Int64("SELECT bytes FROM total")
 	if err != nil {
 		return 0, false, err
 	}
@@ -147,13 +147,13 @@ func (s *Server) put(c *conn, m relay.Message, token string, id *relay.ID) (ref 
 		return 0, false, err
 	}
 	if id != nil {
-		err = c.exec("INSERT INTO sent (mailbox, id, digest, ref, created) VALUES (?, ?, ?, ?, ?)", b.id, key[:], digest[:], ref, now)
+		err = c.Exec("INSERT INTO sent (mailbox, id, digest, ref, created) VALUES (?, ?, ?, ?, ?)", b.id, key[:], digest[:], ref, now)
 	}
 	return ref, false, err
 }
 
 func (s *Server) insert(c *conn, mailbox int64, sender, contents string, now int64) (int64, error) {
-	if err := c.exec("INSERT INTO message (mailbox, sender, contents, created) VALUES (?, ?, ?, ?)", mailbox, sender, contents, now); err != nil {
+	if err := c.Exec("INSERT INTO message (mailbox, sender, contents, created) VALUES (?, ?, ?, ?)", mailbox, sender, contents, now); err != nil {
 		return 0, err
 	}
 	return c.LastInsertRowID(), nil
@@ -184,7 +184,7 @@ func (s *Server) claim(c *conn, r relay.ClaimRequest) error {
 	} else if b, err = s.make(c, r.Recipient, now); err != nil {
 		return err
 	}
-	return c.exec("UPDATE mailbox SET receive = ?, send = ?, permit = 0, used = ? WHERE id = ?", r.Receive[:], send, now, b.id)
+	return c.Exec("UPDATE mailbox SET receive = ?, send = ?, permit = 0, used = ? WHERE id = ?", r.Receive[:], send, now, b.id)
 }
 
 // finish deletes messages that the owner has.
@@ -199,14 +199,14 @@ func (c *conn) finish(r relay.DoneRequest, token string) (deleted int, err error
 	if err := b.mayReceive(token); err != nil {
 		return 0, err
 	}
-	before, err := c.one("SELECT messages FROM mailbox WHERE id = ?", b.id)
+	before, err := c.Int64("SELECT messages FROM mailbox WHERE id = ?", b.id)
 	if err != nil {
 		return 0, err
 	}
 	for i, ref := range r.Refs {
 		same := true
 		if len(r.Sums) > 0 {
-			err := c.each("SELECT contents FROM message WHERE ref = ? AND mailbox = ?", func(s *sqlite3.Stmt) error {
+			err := c.Each("SELECT contents FROM message WHERE ref = ? AND mailbox = ?", func(s *sqlite3.Stmt) error {
 				same = relay.SumOf(s.ColumnText(0)) == r.Sums[i]
 				return nil
 			}, ref, b.id)
@@ -217,11 +217,11 @@ func (c *conn) finish(r relay.DoneRequest, token string) (deleted int, err error
 		if !same {
 			continue
 		}
-		if err := c.exec("DELETE FROM message WHERE ref = ? AND mailbox = ?", ref, b.id); err != nil {
+		if err := c.Exec("DELETE FROM message WHERE ref = ? AND mailbox = ?", ref, b.id); err != nil {
 			return 0, err
 		}
 	}
-	after, err := c.one("SELECT messages FROM mailbox WHERE id = ?", b.id)
+	after, err := c.Int64("SELECT messages FROM mailbox WHERE id = ?", b.id)
 	return int(before - after), err
 }
 
@@ -242,7 +242,7 @@ func (s *Server) messages(c *conn, q relay.Question, token string) (a relay.Mess
 	if q.From != "" {
 		sql, args = "SELECT ref, sender, contents FROM message WHERE mailbox = ? AND ref >= ? AND sender = ? ORDER BY ref LIMIT ?", []any{b.id, q.Start, q.From, int64(most) + 1}
 	}
-	err = c.each(sql, func(st *sqlite3.Stmt) error {
+	err = c.Each(sql, func(st *sqlite3.Stmt) error {
 		n := len(st.ColumnRawText(2))
 		if !a.Complete || len(a.Messages) == most || len(a.Messages) > 0 && size+n > s.o.Limits.AnswerBytes {
 			a.Complete = false

@@ -69,13 +69,13 @@ func (s *Server) postMischief(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.waiting.ring(uid)
-	s.forget()
+	s.store.CheckpointSoon()
 	http.Redirect(w, r, relay.PathMischief, http.StatusFound)
 }
 
 // last reads the newest messages of a mailbox, the newest first.
 func last(c *conn, mailbox, n int64) (all []relay.Message, err error) {
-	err = c.each("SELECT ref, sender, contents FROM message WHERE mailbox = ? ORDER BY ref DESC LIMIT ?", func(s *sqlite3.Stmt) error {
+	err = c.Each("SELECT ref, sender, contents FROM message WHERE mailbox = ? ORDER BY ref DESC LIMIT ?", func(s *sqlite3.Stmt) error {
 		all = append(all, relay.Message{Ref: s.ColumnInt64(0), Sender: s.ColumnText(1), Contents: s.ColumnText(2)})
 		return nil
 	}, mailbox, n)
@@ -96,11 +96,11 @@ func drop(c *conn, mailbox, known int64) error {
 		changes = append(changes, "UPDATE sqlite_sequence SET seq = seq - 1 WHERE name = 'message' AND seq = ?")
 	}
 	for _, sql := range changes {
-		if err := c.exec(sql, ref); err != nil {
+		if err := c.Exec(sql, ref); err != nil {
 			return err
 		}
 	}
-	return c.exec("UPDATE mailbox SET last_ref = coalesce((SELECT max(ref) FROM message WHERE mailbox = ?1), -1) WHERE id = ?1", mailbox)
+	return c.Exec("UPDATE mailbox SET last_ref = coalesce((SELECT max(ref) FROM message WHERE mailbox = ?1), -1) WHERE id = ?1", mailbox)
 }
 
 // corrupt puts letters in the place of a few characters of the newest message.
@@ -120,7 +120,7 @@ func corrupt(c *conn, mailbox int64) error {
 		}
 		text[i] = letter
 	}
-	return c.exec("UPDATE message SET contents = ? WHERE ref = ?", string(text), all[0].Ref)
+	return c.Exec("UPDATE message SET contents = ? WHERE ref = ?", string(text), all[0].Ref)
 }
 
 func random(n int) int {
@@ -148,7 +148,7 @@ func reorder(c *conn, mailbox int64) error {
 		return err
 	}
 	for i, m := range all {
-		if err := c.exec("UPDATE message SET sender = ?, contents = ? WHERE ref = ?", m.Sender, m.Contents, all[1-i].Ref); err != nil {
+		if err := c.Exec("UPDATE message SET sender = ?, contents = ? WHERE ref = ?", m.Sender, m.Contents, all[1-i].Ref); err != nil {
 			return err
 		}
 	}

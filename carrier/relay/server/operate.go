@@ -27,9 +27,9 @@ func Operate(dir, action, uid string) error {
 	}
 	err = s.write(func(c *conn) error { return operate(c, action, uid) })
 	if err == nil && action == "delete" {
-		_, err = s.checkpoint()
+		_, err = s.Checkpoint()
 	}
-	return errors.Join(err, s.close())
+	return errors.Join(err, s.Close())
 }
 
 func operate(c *conn, action, uid string) error {
@@ -50,5 +50,5 @@ func operate(c *conn, action, uid string) error {
 	case action == "permit" && b.claimed():
 		return ErrClaimed
 	}
-	return c.exec(sql, uid)
+	return c.Exec(sql, uid)
 }

@@ -1,15 +1,5 @@
 package server
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/ncruces/go-sqlite3"
-)
-
-// schemaVersion is the PRAGMA user_version of this schema.
-const schemaVersion = 1
-
 // overhead is what a message counts beside its sender and contents, in bytes.
 const overhead = 256
 
@@ -58,27 +48,4 @@ END;
 CREATE TRIGGER message_out AFTER DELETE ON message BEGIN
 	UPDATE mailbox SET messages = messages - 1, bytes = bytes - 256 - octet_length(OLD.sender) - octet_length(OLD.contents) WHERE id = OLD.mailbox;
 	UPDATE total SET messages = messages - 1, bytes = bytes - 256 - octet_length(OLD.sender) - octet_length(OLD.contents);
-END;
-PRAGMA user_version = 1;`
-
-// prepare makes the tables of a new database and looks at those of an old one.
-func (c *conn) prepare() error {
-	var mode string
-	if err := c.each("PRAGMA journal_mode = WAL", func(s *sqlite3.Stmt) error { mode = s.ColumnText(0); return nil }); err != nil {
-		return err
-	}
-	if mode != "wal" {
-		return fmt.Errorf("SQLite refuses a write-ahead log here: %s", mode)
-	}
-	version, err := c.one("PRAGMA user_version")
-	if err != nil {
-		return err
-	}
-	switch version {
-	case schemaVersion:
-		return nil
-	case 0:
-		return c.Exec("BEGIN IMMEDIATE;" + schema + "COMMIT;")
-	}
-	return errors.New("the database was written by a later version of this program")
-}
+END;`

@@ -15,6 +15,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"parley/internal/frontlimit"
 )
 
 // ErrShutdown is what [Server.Serve] returns after [Server.Shutdown].
@@ -36,20 +38,19 @@ type Options struct {
 // A Server is a running relay.
 type Server struct {
 	o       Options
-	store   *store
+	store   store
 	waiting *waiting
 	limits  *limiters
 	counts  counts
 	told    sync.Map // with Mischief: by mailbox, the highest number that a client of ours knows
 	http    *http.Server
 
-	deleted chan struct{} // something that must not stay was deleted
-	ctx     context.Context
-	stop    context.CancelFunc
-	begin   sync.Once
-	tasks   sync.WaitGroup
-	once    sync.Once
-	err     error
+	ctx   context.Context
+	stop  context.CancelFunc
+	begin sync.Once
+	tasks sync.WaitGroup
+	once  sync.Once
+	err   error
 }
 
 // quiet keeps what net/http says of clients out of the log.
@@ -70,7 +71,7 @@ func New(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, deleted: make(chan struct{}, 1), waiting: newWaiting(o.Limits.Waiting), limits: newLimiters(o.Limits)}
+	s := &Server{o: o, waiting: newWaiting(o.Limits.Waiting), limits: newLimiters(o.Limits)}
 	var err error
 	if s.store, err = openStore(o.Dir); err != nil {
 		return nil, err
@@ -87,14 +88,21 @@ func New(o Options) (*Server, error) {
 // Serve answers on a listener until Shutdown; then the error is [ErrShutdown].
 func (s *Server) Serve(l net.Listener) error {
 	s.begin.Do(func() {
-		s.tasks.Go(func() { s.sweepHourly(s.ctx) })
-		s.tasks.Go(func() { s.forgetSoon(s.ctx) })
+		s.tasks.Go(func() { s.store.SweepHourly(s.ctx, s.sweep, s.trouble("the sweep of One Time Chat's relay")) })
+		s.tasks.Go(func() { s.store.RunCheckpoints(s.ctx, s.trouble("the database of One Time Chat's relay")) })
 	})
-	err := s.http.Serve(s.limitConns(l))
+	err := s.http.Serve(frontlimit.Listen(l, frontlimit.Conns{
+		All: s.o.Limits.Connections, PerNetwork: s.o.Limits.ConnectionsPerHost, Proxies: s.o.Proxies, Refused: func() { s.counts.limited.Add(1) },
+	}))
 	if errors.Is(err, http.ErrServerClosed) {
 		return ErrShutdown
 	}
 	return err
+}
+
+// trouble tells of faults of one thing.
+func (s *Server) trouble(what string) func(error) {
+	return func(err error) { s.o.Trouble(what, err) }
 }
 
 // Shutdown answers those who wait for messages, lets requests under way end, until ctx
@@ -106,7 +114,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			s.http.Close() // cutting off those who are slow is part of the plan
 		}
 		s.tasks.Wait()
-		s.err = s.store.close()
+		s.err = s.store.Close()
 	})
 	return s.err
 }

@@ -90,7 +90,7 @@ func (s *Server) postDone(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if deleted > 0 {
-		s.forget()
+		s.store.CheckpointSoon()
 	}
 	s.answer(w, relay.DoneReply{Deleted: deleted})
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"parley/carrier/relay"
+	"parley/internal/groupdb"
 )
 
 // asked asks in the background and hands over what comes.
@@ -261,7 +262,7 @@ func TestDeletedIsGone(t *testing.T) {
 	if err := w.s.sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.s.store.checkpoint(); err != nil {
+	if _, err := w.s.store.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
 	if in(done) || in(old) {
@@ -280,7 +281,7 @@ func TestFullDisk(t *testing.T) {
 	w.send("alice", "bob", "AAAA")
 	limit := func(pragma string) {
 		t.Helper()
-		err := w.s.store.write(func(c *conn) error { _, err := c.one(pragma); return err })
+		err := w.s.store.write(func(c *conn) error { _, err := c.Int64(pragma); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +295,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	refused(t, "full disk", 507, code, b)
-	if !errors.Is(told, errDiskFull) {
+	if !errors.Is(told, groupdb.ErrDiskFull) {
 		t.Errorf("the operator is told %v", told)
 	}
 	if code, b := w.get("/healthz", ""); code != 503 || !strings.Contains(string(b), "disk is full") {
