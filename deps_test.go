@@ -26,7 +26,7 @@ var rules = []struct {
 	{"secure/otp", []string{".", "envelope", "internal/jsonobject"}},
 	{"secure/*", []string{".", "envelope"}},
 	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
-	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile"}},
+	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile", "internal/lru", "internal/groupdb", "internal/frontlimit", "internal/monitor"}},
 	{"keydir/client", []string{"keydir", "internal/rsakey", "internal/jsonobject"}},
 	{"padstore/generate", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
 	{"padstore", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},

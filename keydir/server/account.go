@@ -65,7 +65,7 @@ func (a *account) keys() (k keydir.Keys, err error) {
 // find returns an account by a condition on it; the error is errNotFound if there
 // is none.
 func (c *conn) find(where string, arg any) (a *account, err error) {
-	err = c.each("SELECT "+accountColumns+" FROM account a WHERE "+where, func(s *sqlite3.Stmt) error {
+	err = c.Each("SELECT "+accountColumns+" FROM account a WHERE "+where, func(s *sqlite3.Stmt) error {
 		a = scanAccount(s)
 		return nil
 	}, arg)
@@ -96,7 +96,7 @@ func (c *conn) register(r *keydir.Registration, k keydir.Keys, mailbox []byte, m
 	if err := c.countMail(mailbox, mailsPerDay, now); err != nil {
 		return err
 	}
-	err := c.exec("INSERT INTO account (name, message_key, sign_key, mailbox, proven, created) VALUES (?, ?, ?, ?, ?, ?)",
+	err := c.Exec("INSERT INTO account (name, message_key, sign_key, mailbox, proven, created) VALUES (?, ?, ?, ?, ?, ?)",
 		r.Username, rsakey.DER(k.Message), rsakey.DER(k.Sign), mailbox, r.Proof != nil, now.UnixMilli())
 	if errors.Is(err, sqlite3.CONSTRAINT_UNIQUE) {
 		return keydir.ErrTaken
@@ -104,20 +104,20 @@ func (c *conn) register(r *keydir.Registration, k keydir.Keys, mailbox []byte, m
 	if err != nil {
 		return err
 	}
-	return c.exec("INSERT INTO outbox (account, name, address, created, due) VALUES (?, ?, ?, ?, ?)",
+	return c.Exec("INSERT INTO outbox (account, name, address, created, due) VALUES (?, ?, ?, ?, ?)",
 		c.LastInsertRowID(), r.Username, r.Email, now.UnixMilli(), now.UnixMilli())
 }
 
 // countMail notes that a mailbox gets a mail, unless it has had enough today.
 func (c *conn) countMail(mailbox []byte, perDay int, now time.Time) error {
-	n, err := c.one("SELECT count(*) FROM mailed WHERE mailbox = ? AND time > ?", mailbox, now.Add(-24*time.Hour).UnixMilli())
+	n, err := c.Int64("SELECT count(*) FROM mailed WHERE mailbox = ? AND time > ?", mailbox, now.Add(-24*time.Hour).UnixMilli())
 	if err != nil {
 		return err
 	}
 	if n >= int64(perDay) {
 		return errMailbox
 	}
-	return c.exec("INSERT INTO mailed (mailbox, time) VALUES (?, ?)", mailbox, now.UnixMilli())
+	return c.Exec("INSERT INTO mailed (mailbox, time) VALUES (?, ?)", mailbox, now.UnixMilli())
 }
 
 // rotate replaces the keys of an account by those that its old signing key asked
@@ -135,6 +135,6 @@ func (c *conn) rotate(name string, r *keydir.Rotation, k keydir.Keys, old *rsa.P
 	if err != nil {
 		return err
 	}
-	return c.exec(`UPDATE account SET message_key = ?, sign_key = ?, version = ?, proven = 1, log_seq = ?, log_hash = ?, old_sign = ?, rotation = ?
+	return c.Exec(`UPDATE account SET message_key = ?, sign_key = ?, version = ?, proven = 1, log_seq = ?, log_hash = ?, old_sign = ?, rotation = ?
 		WHERE id = ?`, rsakey.DER(k.Message), rsakey.DER(k.Sign), r.Version, h.Size, h.Hash, rsakey.Of(old).Hex(), r.Old, a.id)
 }

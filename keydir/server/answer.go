@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"parley/internal/lru"
 	"parley/internal/rsakey"
 	"parley/keydir"
 )
@@ -19,7 +20,7 @@ const (
 // is asked for by several clients at the same time is signed once.
 type answers struct {
 	mu      sync.Mutex
-	ready   *lru[string, readyAnswer]
+	ready   *lru.Map[string, readyAnswer]
 	pending map[string]*pendingAnswer
 }
 
@@ -43,13 +44,13 @@ type pendingAnswer struct {
 }
 
 func newAnswers(most int) *answers {
-	return &answers{ready: newLRU[string, readyAnswer](most), pending: map[string]*pendingAnswer{}}
+	return &answers{ready: lru.New[string, readyAnswer](most), pending: map[string]*pendingAnswer{}}
 }
 
 // get returns the answer about a name, or what build returns.
 func (a *answers) get(name string, now time.Time, build func() ([]byte, error)) ([]byte, error) {
 	a.mu.Lock()
-	if r, ok := a.ready.get(name); ok && r.good(now) {
+	if r, ok := a.ready.Get(name); ok && r.good(now) {
 		a.mu.Unlock()
 		return r.body, nil
 	}
@@ -68,7 +69,7 @@ func (a *answers) get(name string, now time.Time, build func() ([]byte, error)) 
 		delete(a.pending, name)
 	}
 	if p.err == nil && !p.stale {
-		a.ready.put(name, readyAnswer{p.body, now.UnixMilli()})
+		a.ready.Put(name, readyAnswer{p.body, now.UnixMilli()})
 	}
 	a.mu.Unlock()
 	close(p.done)
@@ -80,7 +81,7 @@ func (a *answers) get(name string, now time.Time, build func() ([]byte, error)) 
 func (a *answers) drop(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ready.remove(name)
+	a.ready.Remove(name)
 	if p := a.pending[name]; p != nil {
 		p.stale = true
 		delete(a.pending, name)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"parley/internal/groupdb"
 	"parley/keydir"
 )
 
@@ -100,7 +101,7 @@ func (d *Directory) fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, keydir.ErrMalformed):
 		// The original answers with the words of its JSON reader alone.
 		http.Error(w, strings.TrimPrefix(err.Error(), keydir.ErrMalformed.Error()+": "), http.StatusBadRequest)
-	case errors.Is(err, errClosed):
+	case errors.Is(err, groupdb.ErrClosed):
 		http.Error(w, "the directory is shutting down", http.StatusServiceUnavailable)
 	default:
 		d.o.Trouble("the directory", err)

@@ -53,7 +53,7 @@ func crowded(b testing.TB, o Options) *world {
 				return err
 			}
 		}
-		return c.exec("DELETE FROM outbox")
+		return c.Exec("DELETE FROM outbox")
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	gomail "github.com/wneessen/go-mail"
 
+	"parley/internal/groupdb"
 	"parley/internal/keyfile"
 )
 
@@ -54,7 +55,7 @@ func (f folder) send(m *gomail.Msg, _, _, name string) error {
 	if errors.Is(err, os.ErrExist) { // written before a crash
 		err = keyfile.Replace(path, b.Bytes())
 	}
-	return diskFault(err)
+	return groupdb.DiskFault(err)
 }
 
 func (folder) over() bool { return false }

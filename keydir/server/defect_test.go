@@ -32,7 +32,7 @@ func TestDefect1TokensAreNotPredictable(t *testing.T) {
 		}
 		// The database lets nobody activate who reads it.
 		err := w.d.store.read(func(c *conn) error {
-			n, err := c.one("SELECT count(*) FROM link WHERE length(hash) != 32")
+			n, err := c.Int64("SELECT count(*) FROM link WHERE length(hash) != 32")
 			if n != 0 {
 				t.Errorf("%d tokens are not hashes", n)
 			}
@@ -143,7 +143,7 @@ func TestDefect9WeakKeysAndLargeBodies(t *testing.T) {
 
 	if err := w.d.store.write(func(c *conn) error {
 		for range 2 {
-			if err := c.exec("INSERT INTO account (name, message_key, sign_key, mailbox, proven, created) VALUES ('twice', x'01', x'02', x'03', 0, 0)"); err != nil {
+			if err := c.Exec("INSERT INTO account (name, message_key, sign_key, mailbox, proven, created) VALUES ('twice', x'01', x'02', x'03', 0, 0)"); err != nil {
 				return err
 			}
 		}

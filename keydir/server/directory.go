@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"parley/internal/frontlimit"
 )
 
 // ErrShutdown is what [Directory.Serve] returns after [Directory.Shutdown].
@@ -48,7 +50,7 @@ type Directory struct {
 	key     *rsa.PrivateKey
 	keyPEM  []byte
 	secret  []byte // for HMACs of e-mail addresses
-	store   *store
+	store   store
 	post    courier
 	answers *answers
 	heads   headCache
@@ -59,14 +61,13 @@ type Directory struct {
 	base    string   // the path of the URL, without a slash at its end
 	prefix  []string // its segments
 
-	wake    chan struct{} // mail may be waiting
-	deleted chan struct{} // something that must not stay was deleted
-	ctx     context.Context
-	stop    context.CancelFunc
-	begin   sync.Once
-	tasks   sync.WaitGroup
-	once    sync.Once
-	err     error
+	wake  chan struct{} // mail may be waiting
+	ctx   context.Context
+	stop  context.CancelFunc
+	begin sync.Once
+	tasks sync.WaitGroup
+	once  sync.Once
+	err   error
 }
 
 // New opens a directory. Serve starts it; Shutdown ends all.
@@ -83,7 +84,7 @@ func New(o Options) (*Directory, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	d := &Directory{o: o, wake: make(chan struct{}, 1), deleted: make(chan struct{}, 1)}
+	d := &Directory{o: o, wake: make(chan struct{}, 1)}
 	var err error
 	if d.key, err = signingKey(o.Dir, o.KeyFile); err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func New(o Options) (*Directory, error) {
 		return nil, err
 	}
 	if err = d.store.read(func(c *conn) error { return c.checkLog() }); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Join(o.Dir, databaseName), err), d.store.close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Join(o.Dir, databaseName), err), d.store.Close())
 	}
 	d.answers = newAnswers(o.Limits.Answers)
 	d.limits = newLimiters(o.Limits)
@@ -128,14 +129,25 @@ func (d *Directory) SetURL(base string) {
 func (d *Directory) Serve(l net.Listener) error {
 	d.begin.Do(func() {
 		d.tasks.Go(func() { d.deliver(d.ctx) })
-		d.tasks.Go(func() { d.sweepHourly(d.ctx) })
-		d.tasks.Go(func() { d.forgetSoon(d.ctx) })
+		d.forget()
 	})
-	err := d.http.Serve(d.limitConns(l))
+	err := d.http.Serve(frontlimit.Listen(l, frontlimit.Conns{
+		All: d.o.Limits.Connections, PerNetwork: d.o.Limits.ConnectionsPerHost, Proxies: d.o.Proxies, Refused: func() { d.counts.limited.Add(1) },
+	}))
 	if errors.Is(err, http.ErrServerClosed) {
 		return ErrShutdown
 	}
 	return err
+}
+
+// forget removes what has expired, now and every hour, and empties the write-ahead log
+// when something was deleted, beside the sending of mail, which may wait for a server.
+func (d *Directory) forget() {
+	trouble := func(what string) func(error) {
+		return func(err error) { d.o.Trouble(what, err) }
+	}
+	d.tasks.Go(func() { d.store.SweepHourly(d.ctx, d.sweep, trouble("the sweep of the directory")) })
+	d.tasks.Go(func() { d.store.RunCheckpoints(d.ctx, trouble("the database of the directory")) })
 }
 
 // Shutdown lets requests under way end, until ctx does, and closes everything. It
@@ -147,7 +159,7 @@ func (d *Directory) Shutdown(ctx context.Context) error {
 		}
 		d.stop()
 		d.tasks.Wait()
-		d.err = d.store.close()
+		d.err = d.store.Close()
 	})
 	return d.err
 }

@@ -21,7 +21,7 @@ func (c *conn) link(name, token string, now time.Time) (l *link, err error) {
 	if len(token) != tokenText {
 		return nil, errNotFound
 	}
-	err = c.each("SELECT "+accountColumns+`, l.activates, l.expires FROM link l JOIN account a ON a.id = l.account
+	err = c.Each("SELECT "+accountColumns+`, l.activates, l.expires FROM link l JOIN account a ON a.id = l.account
 		WHERE l.hash = ? AND a.name = ?`, func(s *sqlite3.Stmt) error {
 		l = &link{scanAccount(s), s.ColumnBool(13), s.ColumnInt64(14)}
 		return nil
@@ -50,7 +50,7 @@ func (c *conn) follow(name, token string, now time.Time) (activated bool, err er
 		if _, err := c.appendLog(keydir.Removed, name, a.version, keydir.Keys{}, now); err != nil {
 			return false, err
 		}
-		return false, c.exec("DELETE FROM account WHERE id = ?", a.id)
+		return false, c.Exec("DELETE FROM account WHERE id = ?", a.id)
 	}
 	k, err := a.keys()
 	if err != nil {
@@ -64,11 +64,11 @@ func (c *conn) follow(name, token string, now time.Time) (activated bool, err er
 	if err != nil {
 		return false, err
 	}
-	if err := c.exec("UPDATE account SET activated = ?, version = ?, log_seq = ?, log_hash = ? WHERE id = ?",
+	if err := c.Exec("UPDATE account SET activated = ?, version = ?, log_seq = ?, log_hash = ? WHERE id = ?",
 		now.UnixMilli(), version+1, h.Size, h.Hash, a.id); err != nil {
 		return false, err
 	}
-	return true, c.exec("DELETE FROM link WHERE account = ? AND activates", a.id)
+	return true, c.Exec("DELETE FROM link WHERE account = ? AND activates", a.id)
 }
 
 // A linkKind is why a link was made.
@@ -84,11 +84,11 @@ const (
 // good: who asks for many links does not take the first mail's from its owner.
 func (c *conn) addLink(account int64, hash []byte, kind linkKind, expires time.Time) error {
 	activates, welcome := kind == activationLink, kind == welcomeLink
-	if err := c.exec("INSERT INTO link (hash, account, activates, welcome, expires) VALUES (?, ?, ?, ?, ?)",
+	if err := c.Exec("INSERT INTO link (hash, account, activates, welcome, expires) VALUES (?, ?, ?, ?, ?)",
 		hash, account, activates, welcome, expires.UnixMilli()); err != nil {
 		return err
 	}
-	return c.exec(`DELETE FROM link WHERE account = ?1 AND activates = ?2 AND welcome = ?3 AND hash NOT IN
+	return c.Exec(`DELETE FROM link WHERE account = ?1 AND activates = ?2 AND welcome = ?3 AND hash NOT IN
 		(SELECT hash FROM link WHERE account = ?1 AND activates = ?2 AND welcome = ?3 ORDER BY expires DESC, hash = ?4 DESC LIMIT ?5)`,
 		account, activates, welcome, hash, int64(maxLinks))
 }

@@ -30,13 +30,13 @@ func (c *conn) appendLog(action, name string, version int64, k keydir.Keys, now 
 	if err != nil {
 		return keydir.Head{}, err
 	}
-	return head, c.exec("INSERT INTO log (seq, name, version, line) VALUES (?, ?, ?, ?)", e.Seq, e.Name, version, string(line))
+	return head, c.Exec("INSERT INTO log (seq, name, version, line) VALUES (?, ?, ?, ?)", e.Seq, e.Name, version, string(line))
 }
 
 // head returns how far the log has got; its Time is that of the last entry.
 func (c *conn) head() (keydir.Head, error) {
 	h := keydir.Head{Hash: keydir.NoHash}
-	err := c.each("SELECT seq, line FROM log ORDER BY seq DESC LIMIT 1", func(s *sqlite3.Stmt) error {
+	err := c.Each("SELECT seq, line FROM log ORDER BY seq DESC LIMIT 1", func(s *sqlite3.Stmt) error {
 		h.Size, h.Hash = s.ColumnInt64(0), keydir.Hash(s.ColumnRawText(1))
 		return nil
 	})
@@ -50,7 +50,7 @@ const checkedEntries = 1000
 // after them: clients would see a break for ever. The error is [keydir.ErrLog].
 func (c *conn) checkLog() error {
 	var head keydir.Head
-	err := c.each("SELECT seq, name, version, line FROM (SELECT * FROM log ORDER BY seq DESC LIMIT ?) ORDER BY seq", func(s *sqlite3.Stmt) error {
+	err := c.Each("SELECT seq, name, version, line FROM (SELECT * FROM log ORDER BY seq DESC LIMIT ?) ORDER BY seq", func(s *sqlite3.Stmt) error {
 		line := []byte(s.ColumnText(3))
 		first, err := keydir.ParseEntry(line)
 		if err == nil && head == (keydir.Head{}) && first.Seq > 1 {
@@ -73,7 +73,7 @@ func (c *conn) checkLog() error {
 // lastVersion returns the key version that a name had last, 0 if it never had one:
 // who takes a name that was deleted goes on counting, so that others see a change.
 func (c *conn) lastVersion(name string) (int64, error) {
-	return c.one("SELECT version FROM log WHERE name = ? ORDER BY seq DESC LIMIT 1", keydir.NameHash(name))
+	return c.Int64("SELECT version FROM log WHERE name = ? ORDER BY seq DESC LIMIT 1", keydir.NameHash(name))
 }
 
 // getLog answers GET /log?from=N.
@@ -92,7 +92,7 @@ func (d *Directory) getLog(w http.ResponseWriter, r *http.Request) {
 	}
 	var out bytes.Buffer
 	err := d.store.read(func(c *conn) error {
-		return c.each("SELECT line FROM log WHERE seq >= ? ORDER BY seq LIMIT "+strconv.Itoa(keydir.PageEntries), func(s *sqlite3.Stmt) error {
+		return c.Each("SELECT line FROM log WHERE seq >= ? ORDER BY seq LIMIT "+strconv.Itoa(keydir.PageEntries), func(s *sqlite3.Stmt) error {
 			out.Write(s.ColumnRawText(0))
 			return out.WriteByte('\n')
 		}, from)

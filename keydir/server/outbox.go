@@ -28,7 +28,7 @@ type waiting struct {
 // due returns the mails that are due, those that wait longest first, as many as one
 // connection carries; and when the next is due if none is now (0: none waits).
 func (c *conn) due(now time.Time) (all []*waiting, next int64, err error) {
-	err = c.each("SELECT id, coalesce(account, 0), name, address, created, due, tries FROM outbox ORDER BY due, id LIMIT ?", func(s *sqlite3.Stmt) error {
+	err = c.Each("SELECT id, coalesce(account, 0), name, address, created, due, tries FROM outbox ORDER BY due, id LIMIT ?", func(s *sqlite3.Stmt) error {
 		w := &waiting{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnText(2), s.ColumnText(3), s.ColumnInt64(4), s.ColumnInt64(5), s.ColumnInt64(6)}
 		if w.due <= now.UnixMilli() {
 			all = append(all, w)
@@ -62,12 +62,12 @@ func (d *Directory) settle(ctx context.Context, w *waiting, err error) bool {
 		d.o.Trouble("a mail of the directory waits", err)
 		wait := min(retryMax, retryMin<<min(w.tries, 10))
 		return d.outboxWrite(ctx, func(c *conn) error {
-			return c.exec("UPDATE outbox SET due = ?, tries = tries + 1 WHERE id = ?", now.Add(wait).UnixMilli(), w.id)
+			return c.Exec("UPDATE outbox SET due = ?, tries = tries + 1 WHERE id = ?", now.Add(wait).UnixMilli(), w.id)
 		})
 	}
-	ok := d.outboxWrite(ctx, func(c *conn) error { return c.exec("DELETE FROM outbox WHERE id = ?", w.id) })
+	ok := d.outboxWrite(ctx, func(c *conn) error { return c.Exec("DELETE FROM outbox WHERE id = ?", w.id) })
 	if ok {
-		d.forget()
+		d.store.CheckpointSoon()
 	}
 	return ok
 }

@@ -71,7 +71,7 @@ func TestMailTrouble(t *testing.T) {
 		return w
 	}
 	rows := func(w *world, table string) (n int64) {
-		w.d.store.read(func(c *conn) (err error) { n, err = c.one("SELECT count(*) FROM " + table); return err })
+		w.d.store.read(func(c *conn) (err error) { n, err = c.Int64("SELECT count(*) FROM " + table); return err })
 		return n
 	}
 	good := newPostOffice(t, "", false, false)
@@ -201,7 +201,7 @@ func TestLinksAreBounded(t *testing.T) {
 		t.Fatalf("%d mails", len(all))
 	}
 	var n int64
-	w.d.store.read(func(c *conn) (err error) { n, err = c.one("SELECT count(*) FROM link"); return err })
+	w.d.store.read(func(c *conn) (err error) { n, err = c.Int64("SELECT count(*) FROM link"); return err })
 	if n != maxLinks+1 {
 		t.Errorf("%d links", n)
 	}
@@ -249,7 +249,7 @@ func TestAddressesAndTokensAreNotKept(t *testing.T) {
 	}
 	w.send()
 	_, plain, _ := parts(t, (<-p.got).text)
-	if whole, err := w.d.store.checkpoint(); err != nil || !whole {
+	if whole, err := w.d.store.Checkpoint(); err != nil || !whole {
 		t.Fatal(whole, err)
 	}
 	if holds(address) || holds("unforgettable") {

@@ -148,7 +148,7 @@ func TestDamagedLogIsNotOpened(t *testing.T) {
 		"damaged at the end": {checkedEntries + 5, "UPDATE log SET line = 'x' WHERE seq = " + "500", false},
 	} {
 		w := fill(t, x.entries)
-		if err := w.d.store.write(func(c *conn) error { return c.Exec("DROP TRIGGER log_update; DROP TRIGGER log_delete;" + x.sql) }); err != nil {
+		if err := w.d.store.write(func(c *conn) error { return c.Script("DROP TRIGGER log_update; DROP TRIGGER log_delete;" + x.sql) }); err != nil {
 			t.Fatal(err)
 		}
 		w.close()
@@ -176,7 +176,7 @@ func TestVersion1(t *testing.T) {
 		w.send()
 	}
 	if err := w.d.store.write(func(c *conn) error {
-		return c.Exec("ALTER TABLE link DROP COLUMN welcome; PRAGMA user_version = 1")
+		return c.Script("ALTER TABLE link DROP COLUMN welcome; PRAGMA user_version = 1")
 	}); err != nil {
 		t.Fatal(err)
 	}

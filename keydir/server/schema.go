@@ -1,15 +1,5 @@
 package server
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/ncruces/go-sqlite3"
-)
-
-// schemaVersion is the PRAGMA user_version of this schema.
-const schemaVersion = 2
-
 // Times are Unix milliseconds. A name is one account's, whatever happens at the
 // same time: the index says so. The log can only grow: the triggers say so.
 const schema = `
@@ -65,36 +55,10 @@ CREATE INDEX log_name ON log (name, seq);
 CREATE TRIGGER log_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 CREATE TRIGGER log_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 CREATE TRIGGER log_insert BEFORE INSERT ON log WHEN NEW.seq != (SELECT coalesce(max(seq), 0) + 1 FROM log)
-	BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
-PRAGMA user_version = 2;`
+	BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;`
 
-// fromVersion1 tells the links in first mails from those that were asked for later:
+// toVersion2 tells the links in first mails from those that were asked for later:
 // of each account, it was made first.
-const fromVersion1 = `
+const toVersion2 = `
 ALTER TABLE link ADD COLUMN welcome INTEGER NOT NULL DEFAULT 0;
-UPDATE link SET welcome = 1 WHERE NOT activates AND expires = (SELECT min(expires) FROM link l WHERE l.account = link.account AND NOT l.activates);
-PRAGMA user_version = 2;`
-
-// prepare makes the tables of a new database and looks at those of an old one.
-func (c *conn) prepare() error {
-	var mode string
-	if err := c.each("PRAGMA journal_mode = WAL", func(s *sqlite3.Stmt) error { mode = s.ColumnText(0); return nil }); err != nil {
-		return err
-	}
-	if mode != "wal" {
-		return fmt.Errorf("SQLite refuses a write-ahead log here: %s", mode)
-	}
-	version, err := c.one("PRAGMA user_version")
-	if err != nil {
-		return err
-	}
-	switch version {
-	case schemaVersion:
-		return nil
-	case 1:
-		return c.Exec("BEGIN IMMEDIATE;" + fromVersion1 + "COMMIT;")
-	case 0:
-		return c.Exec("BEGIN IMMEDIATE;" + schema + "COMMIT;")
-	}
-	return errors.New("the database was written by a later version of this program")
-}
+UPDATE link SET welcome = 1 WHERE NOT activates AND expires = (SELECT min(expires) FROM link l WHERE l.account = link.account AND NOT l.activates);`

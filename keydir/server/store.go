@@ -1,222 +1,29 @@
 package server
 
 import (
-	"errors"
-	"fmt"
-	"net/url"
-	"os"
 	"path/filepath"
-	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/ncruces/go-sqlite3"
+	"parley/internal/groupdb"
 )
-
-// Write-ahead log with synchronous=FULL: a commit is on disk when it returns.
-// secure_delete: an address is overwritten when its mail is delivered.
-const pragmas = `
-	PRAGMA synchronous = FULL;
-	PRAGMA foreign_keys = ON;
-	PRAGMA secure_delete = ON;
-	PRAGMA temp_store = MEMORY;
-	PRAGMA trusted_schema = OFF;
-	PRAGMA cell_size_check = ON;
-	PRAGMA wal_autocheckpoint = 1000;`
-
-// readers is how many connections read at the same time.
-const readers = 4
 
 // batch is how many writes one commit may carry.
 const batch = 64
 
-var errClosed = errors.New("the database is closed")
+// A store is the database.
+type store struct{ *groupdb.DB }
 
-// A store is the database: one goroutine writes, and commits together what waits
-// at the same time; several connections read.
-type store struct {
-	writer  *conn
-	readers chan *conn
-	mu      sync.RWMutex // closed, and sends on writes
-	closed  bool
-	writes  chan *write
-	closing chan struct{} // closed first: no new reads
-	once    sync.Once
-	done    sync.WaitGroup
-	trouble atomic.Pointer[diskTrouble] // of the last write; nil: none
+// A conn is a connection to it, with what the directory asks it.
+type conn struct{ *groupdb.Conn }
+
+func openStore(dir string) (store, error) {
+	db, err := groupdb.Open(filepath.Join(dir, databaseName), groupdb.Schema{Create: schema, Upgrades: []string{toVersion2}}, batch)
+	return store{db}, err
 }
 
-// A write is what one request changes. Its error undoes it alone.
-type write struct {
-	do         func(*conn) error
-	checkpoint bool // instead of do
-	whole      bool // the checkpoint emptied the write-ahead log
-	err        error
-	done       chan struct{}
+func (s store) read(f func(*conn) error) error {
+	return s.Read(func(c *groupdb.Conn) error { return f(&conn{c}) })
 }
 
-func openStore(dir string) (*store, error) {
-	abs, err := filepath.Abs(filepath.Join(dir, databaseName))
-	if err != nil {
-		return nil, err
-	}
-	// SQLite would make these for others to read, depending on the umask.
-	for _, name := range []string{abs, abs + "-shm"} {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		f.Close()
-	}
-	slash := filepath.ToSlash(abs)
-	if slash[0] != '/' {
-		slash = "/" + slash
-	}
-	u := url.URL{Scheme: "file", Path: slash, RawQuery: url.Values{"mode": {"rw"}, "modeof": {abs}}.Encode()}
-	s := &store{readers: make(chan *conn, readers), writes: make(chan *write, batch), closing: make(chan struct{})}
-	if s.writer, err = openConn(u.String(), ""); err == nil {
-		err = s.writer.prepare()
-	}
-	for i := 0; i < readers && err == nil; i++ {
-		var c *conn
-		if c, err = openConn(u.String(), "PRAGMA query_only = ON"); err == nil {
-			s.readers <- c
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", abs, err), s.closeAll())
-	}
-	s.done.Go(s.run)
-	return s, nil
-}
-
-func openConn(source, more string) (*conn, error) {
-	c, err := sqlite3.Open(source)
-	if err != nil {
-		return nil, err
-	}
-	if err = c.BusyTimeout(10 * time.Second); err == nil {
-		err = c.Exec(pragmas + more)
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return &conn{Conn: c, stmts: map[string]*sqlite3.Stmt{}}, nil
-}
-
-// read calls f with a connection that sees what was committed.
-func (s *store) read(f func(*conn) error) error {
-	select {
-	case <-s.closing:
-		return errClosed
-	case c := <-s.readers:
-		defer func() { s.readers <- c }()
-		return f(c)
-	}
-}
-
-// write carries out what a request changes and returns when it is on disk, or not
-// done at all.
-func (s *store) write(do func(*conn) error) error {
-	return s.enqueue(&write{do: do, done: make(chan struct{})})
-}
-
-func (s *store) enqueue(w *write) error {
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
-		return errClosed
-	}
-	s.writes <- w
-	s.mu.RUnlock()
-	<-w.done
-	return w.err
-}
-
-// run writes until the channel is closed and empty.
-func (s *store) run() {
-	for w := range s.writes {
-		s.commit(s.gather(w))
-	}
-}
-
-// gather takes what waits, to commit it at once.
-func (s *store) gather(first *write) []*write {
-	all := []*write{first}
-	for len(all) < batch {
-		select {
-		case w, ok := <-s.writes:
-			if !ok {
-				return all
-			}
-			all = append(all, w)
-		default:
-			return all
-		}
-	}
-	return all
-}
-
-func (s *store) commit(all []*write) {
-	writes := slices.DeleteFunc(slices.Clone(all), func(w *write) bool { return w.checkpoint })
-	before := s.writer.TotalChanges()
-	err := s.writer.transaction(writes)
-	s.note(err, writes, s.writer.TotalChanges() > before)
-	whole := false
-	if len(writes) < len(all) && err == nil {
-		var busy int64
-		busy, err = s.writer.one("PRAGMA wal_checkpoint(TRUNCATE)")
-		whole = err == nil && busy == 0
-	}
-	for _, w := range all {
-		if w.err == nil {
-			w.err = err
-		}
-		w.err, w.whole = diskFault(w.err), whole
-		close(w.done)
-	}
-}
-
-func (s *store) close() error {
-	var err error
-	s.once.Do(func() {
-		close(s.closing)
-		s.mu.Lock()
-		s.closed = true
-		close(s.writes)
-		s.mu.Unlock()
-		s.done.Wait()
-		for range readers {
-			err = errors.Join(err, (<-s.readers).close())
-		}
-		err = errors.Join(err, s.writer.close())
-	})
-	return err
-}
-
-// closeAll closes what an opening that failed has opened.
-func (s *store) closeAll() error {
-	close(s.readers)
-	var err error
-	for c := range s.readers {
-		err = errors.Join(err, c.close())
-	}
-	if s.writer != nil {
-		err = errors.Join(err, s.writer.close())
-	}
-	return err
-}
-
-// checkpoint moves the write-ahead log into the database and empties it, so that
-// what was deleted is in neither. It does what it can while others read; whole says
-// that this was all.
-func (s *store) checkpoint() (whole bool, err error) {
-	w := &write{checkpoint: true, done: make(chan struct{})}
-	err = s.enqueue(w)
-	if errors.Is(err, errClosed) {
-		return true, nil // closing does the same
-	}
-	return w.whole, err
+func (s store) write(do func(*conn) error) error {
+	return s.Write(func(c *groupdb.Conn) error { return do(&conn{c}) })
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"parley/keydir"
@@ -25,7 +24,7 @@ func TestTheLogOnlyGrows(t *testing.T) {
 		"INSERT INTO log (seq, name, version, line) VALUES (2, 'x', 1, '{}')", "INSERT INTO log (seq, name, version, line) VALUES (9, 'x', 1, '{}')",
 		"INSERT OR REPLACE INTO log (seq, name, version, line) VALUES (1, 'x', 1, '{}')", "UPDATE log SET seq = 7 WHERE seq = 1",
 	} {
-		if err := w.d.store.write(func(c *conn) error { return c.exec(sql) }); err == nil {
+		if err := w.d.store.write(func(c *conn) error { return c.Exec(sql) }); err == nil {
 			t.Errorf("%s is carried out", sql)
 		}
 	}
@@ -38,7 +37,7 @@ func TestTheLogOnlyGrows(t *testing.T) {
 		if _, err := c.appendLog(keydir.Removed, "alice", 1, keydir.Keys{}, w.clock.now()); err != nil {
 			return err
 		}
-		if err := c.exec("DELETE FROM account WHERE name = 'alice'"); err != nil {
+		if err := c.Exec("DELETE FROM account WHERE name = 'alice'"); err != nil {
 			return err
 		}
 		return failed
@@ -49,32 +48,6 @@ func TestTheLogOnlyGrows(t *testing.T) {
 		t.Errorf("%d entries", len(all))
 	}
 	w.answer("alice")
-}
-
-// Writes of one commit fail alone.
-func TestWritesFailAlone(t *testing.T) {
-	w := newWorld(t, Options{})
-	mail := func(name string) func(*conn) error {
-		return func(c *conn) error {
-			if err := c.exec("INSERT INTO outbox (name, address, created, due) VALUES (?, 'x', 9e12, 9e12)", name); err != nil {
-				return err
-			}
-			if name == "bad" {
-				return errGone
-			}
-			return nil
-		}
-	}
-	all := []*write{{do: mail("a"), done: make(chan struct{})}, {do: mail("bad"), done: make(chan struct{})}, {do: mail("b"), done: make(chan struct{})}}
-	w.d.store.commit(all)
-	if all[0].err != nil || !errors.Is(all[1].err, errGone) || all[2].err != nil {
-		t.Error(all[0].err, all[1].err, all[2].err)
-	}
-	var n int64
-	w.d.store.read(func(c *conn) (err error) { n, err = c.one("SELECT count(*) FROM outbox"); return err })
-	if n != 2 {
-		t.Errorf("%d rows", n)
-	}
 }
 
 func TestPagesOfTheLog(t *testing.T) {
@@ -166,26 +139,6 @@ func TestAfterShutdown(t *testing.T) {
 	if err := w.d.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestWritersAndTheEnd(t *testing.T) {
-	w := newWorld(t, Options{})
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for {
-				err := w.d.store.write(func(c *conn) error { _, err := c.one("SELECT count(*) FROM account"); return err })
-				if err != nil {
-					if !errors.Is(err, errClosed) {
-						t.Error(err)
-					}
-					return
-				}
-			}
-		})
-	}
-	w.close()
-	all.Wait()
 }
 
 func TestNew(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"parley/internal/groupdb"
 	"parley/keydir"
 )
 
@@ -26,8 +27,7 @@ func TestSweepHourly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.tasks.Go(func() { d.sweepHourly(d.ctx) })
-		d.tasks.Go(func() { d.forgetSoon(d.ctx) })
+		d.forget()
 		<-time.After(30 * time.Minute)
 		k := pairOf("alice").keys()
 		for _, name := range []string{"waits", "stays"} {
@@ -85,8 +85,7 @@ func TestAddressesAreForgottenSoon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.tasks.Go(func() { d.sweepHourly(d.ctx) })
-		d.tasks.Go(func() { d.forgetSoon(d.ctx) })
+		d.forget()
 		d.tasks.Go(func() { d.deliver(d.ctx) })
 		<-time.After(time.Minute)
 		k := pairOf("alice").keys()
@@ -124,7 +123,7 @@ func TestAddressesAreForgottenSoon(t *testing.T) {
 			synctest.Wait()
 		}
 		register(1)
-		<-time.After(forgetAgain) // the sending itself may have been reading
+		<-time.After(groupdb.CheckpointAgain) // the sending itself may have been reading
 		synctest.Wait()
 		if files := kept(); len(files) > 0 {
 			t.Errorf("at once: the address is in %q", files)
@@ -133,10 +132,10 @@ func TestAddressesAreForgottenSoon(t *testing.T) {
 		if files := kept(); len(files) == 0 {
 			t.Error("emptied again at once") // of no use to the test below either
 		}
-		<-time.After(forgetEvery + forgetAgain)
+		<-time.After(groupdb.CheckpointEvery + groupdb.CheckpointAgain)
 		synctest.Wait()
 		if files := kept(); len(files) > 0 {
-			t.Errorf("after %v: an address is in %q", forgetEvery, files)
+			t.Errorf("after %v: an address is in %q", groupdb.CheckpointEvery, files)
 		}
 		if err := d.Shutdown(context.Background()); err != nil {
 			t.Error(err)

@@ -166,7 +166,7 @@ func TestOneMailDoesNotHoldTheOthers(t *testing.T) {
 		w.queue("a", "b", "c")
 		w.send()
 		var waits int64
-		w.d.store.read(func(c *conn) (err error) { waits, err = c.one("SELECT count(*) FROM outbox"); return err })
+		w.d.store.read(func(c *conn) (err error) { waits, err = c.Int64("SELECT count(*) FROM outbox"); return err })
 		conns, got := s.seen()
 		if what == "one a trip" { // a is put off by the first connection, b by both
 			x.waits, x.conns = 2, conns
@@ -216,8 +216,8 @@ func TestOneLoginForAll(t *testing.T) {
 	w.send()
 	var links, tries int64
 	w.d.store.read(func(c *conn) (err error) {
-		links, err = c.one("SELECT count(*) FROM link")
-		n, err2 := c.one("SELECT sum(tries) FROM outbox")
+		links, err = c.Int64("SELECT count(*) FROM link")
+		n, err2 := c.Int64("SELECT sum(tries) FROM outbox")
 		tries = n
 		return errors.Join(err, err2)
 	})

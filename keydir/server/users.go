@@ -174,7 +174,7 @@ func (d *Directory) postMail(w http.ResponseWriter, r *http.Request) {
 	// Whose address it is is looked up when the mail's turn comes: the same is done
 	// now in every case.
 	err := d.store.write(func(c *conn) error {
-		return c.exec("INSERT INTO outbox (name, address, created, due) VALUES (?, ?, ?, ?)", name, in.Email, now.UnixMilli(), now.UnixMilli())
+		return c.Exec("INSERT INTO outbox (name, address, created, due) VALUES (?, ?, ?, ?)", name, in.Email, now.UnixMilli(), now.UnixMilli())
 	})
 	if err != nil {
 		d.fail(w, err)
