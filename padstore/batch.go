@@ -1,10 +1,13 @@
 package padstore
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"syscall"
 
 	"parley"
@@ -20,20 +23,54 @@ var ErrClosed = errors.New("the pad is closed")
 var (
 	errReplaced = fmt.Errorf("%w: the file of the pad was moved away, or another one is in its place: open it again", parley.ErrNoKey)
 	errNotSplit = fmt.Errorf("%w: this is a whole pad: make the two people's files of it with \"parley pad split\"", parley.ErrRefused)
-	errDisk     = errors.New("nothing has left, and the pad that was meant for it counts as used")
+	errReadOnly = fmt.Errorf("%w: the pad is on a medium that can only be read: copy it to where it is to be used", parley.ErrRefused)
+
+	// Nothing leaves, or is shown, that is not on disk.
+	errDisk = errors.New("it could not be written down")
 )
+
+// What a request is for.
+const (
+	looking = iota
+	sending
+	receiving
+	finishing
+	skipping
+	closing
+)
+
+// consequence says what comes of a request when it could not be written down.
+var consequence = map[int]string{
+	sending:   "nothing has left, and the pad that was meant for it counts as used",
+	receiving: "the message was not taken: open it again",
+	finishing: "that the packet is safe is not on disk: say so again",
+	skipping:  "ask again",
+	closing:   "what was answered before is on disk",
+}
 
 type request struct {
 	ctx   context.Context
 	stage func(*batch) error
+	what  int
 	burns bool // answered only when what was used up is overwritten
 	err   error
 	done  chan struct{}
 }
 
-// do runs stage with the lock held, and returns when what it staged is on disk. When the
+func (r *request) failed(err error) error {
+	if text := consequence[r.what]; text != "" && errors.Is(err, errDisk) {
+		return fmt.Errorf("%w; %s", err, text)
+	}
+	return err
+}
+
+// do and act run stage with the lock held, and return when what it staged is on disk. When the
 // error is not nil, nothing of what stage has computed may leave.
 func (p *Pad) do(ctx context.Context, burns bool, stage func(*batch) error) error {
+	return p.act(ctx, looking, burns, stage)
+}
+
+func (p *Pad) act(ctx context.Context, what int, burns bool, stage func(*batch) error) error {
 	if p.whole {
 		return errNotSplit
 	}
@@ -42,7 +79,7 @@ func (p *Pad) do(ctx context.Context, burns bool, stage func(*batch) error) erro
 		p.mu.Unlock()
 		return ErrClosed
 	}
-	return p.join(&request{ctx: ctx, stage: stage, burns: burns, done: make(chan struct{})})
+	return p.join(&request{ctx: ctx, stage: stage, what: what, burns: burns, done: make(chan struct{})})
 }
 
 // join queues a request, with p.mu held, and leads if nobody does.
@@ -80,6 +117,7 @@ func (p *Pad) join(r *request) error {
 // A batch is what is staged together.
 type batch struct {
 	p      *Pad
+	sight  bool // the mark is being looked at
 	recs   []byte
 	commit uint64 // of the records that use pad
 	raise  bool   // the mark must be raised
@@ -90,6 +128,12 @@ type batch struct {
 
 // stage takes a record into the ledger and the batch.
 func (b *batch) stage(r *record) error {
+	if b.p.readOnly {
+		if !b.sight {
+			return errReadOnly
+		}
+		return b.p.l.apply(r) // what the mark says is seen, and not written down
+	}
 	if err := b.p.l.apply(r); err != nil {
 		b.p.stale = true
 		return err
@@ -101,7 +145,7 @@ func (b *batch) stage(r *record) error {
 
 // run does all requests in one batch, and sets their errors.
 func (p *Pad) run(all []*request) {
-	err := p.lockFile.lock()
+	err := p.lock()
 	if err == nil {
 		b := &batch{p: p}
 		if err = p.ready(); err == nil {
@@ -115,11 +159,11 @@ func (p *Pad) run(all []*request) {
 		if p.mark != nil {
 			err = errors.Join(err, p.mark.unlock())
 		}
-		err = errors.Join(err, p.lockFile.unlock())
+		err = errors.Join(err, p.unlock())
 	}
 	for _, r := range all {
 		if err != nil && r.err == nil {
-			r.err = err
+			r.err = r.failed(err)
 		}
 	}
 }
@@ -141,12 +185,12 @@ func (p *Pad) ready() error {
 			return err
 		}
 	}
-	if p.rewrite {
+	if p.rewrite && !p.readOnly {
 		if err := p.writeJournal(); err != nil {
 			return p.failed(err)
 		}
 	}
-	if len(p.l.burn) > 0 {
+	if len(p.l.burn) > 0 && !p.readOnly {
 		_ = p.overwrite() // else the next batch tries again
 	}
 	return nil
@@ -183,16 +227,14 @@ func (b *batch) look() error {
 		return nil
 	}
 	p, l := b.p, b.p.l
-	if p.version == otp.V1 && p.j == nil { // its mark is named by the journal
-		if err := p.writeJournal(); err != nil {
-			return p.failed(err)
-		}
-		b.recs = nil // the snapshot has them
+	alone := p.j == nil // what was used before had a journal
+	if err := b.name(); err != nil {
+		return err
 	}
 	used := p.used()
 	if p.mark == nil {
 		var err error
-		if p.mark, err = openMark(p.d, p.markPath(), b.create || !used); err != nil {
+		if p.mark, err = openMark(p.d, p.markPath(), (b.create || !used) && !p.readOnly); err != nil {
 			return fmt.Errorf("the mark of the pad: %w", err)
 		}
 	}
@@ -208,17 +250,73 @@ func (b *batch) look() error {
 		}
 	}
 	b.looked, b.held = true, !there && used && !b.create
-	seq := l.seq // after a crash: what was numbered had not left
-	if there && m.commit > max(l.commit, p.least.commit)+1 {
-		seq = max(seq, m.seq)
+	if there && (m.commit > max(l.commit, p.least.commit)+1 || alone && m.commit > l.commit) {
 		p.event(Rollback, "the pad's folder was put back from an old copy, or there is another copy: what the other one has used counts as used (%d bytes)", max(m.top-l.top, 0))
 	}
 	m = p.least.and(m)
 	b.commit = max(l.commit, m.commit) + 1
 	if m.ahead(l) {
-		return b.stage(&record{kind: recJump, t: m.top, seq: seq, commit: m.commit, l0: m.l0, floor: m.top})
+		b.sight = true
+		defer func() { b.sight = false }()
+		// A number may have left even when the mark is only one batch ahead.
+		return b.stage(&record{kind: recJump, t: m.top, seq: max(l.seq, m.seq), commit: m.commit, l0: m.l0, floor: m.top})
 	}
 	return nil
+}
+
+// name sees to it that the mark of version 1 has a name, which is in the journal before
+// there is a mark.
+func (b *batch) name() error {
+	p, l := b.p, b.p.l
+	if p.readOnly {
+		return nil
+	}
+	if p.version == otp.V1 && (len(l.mark) < nameLen || b.create) {
+		name, err := p.ownName(true)
+		if err != nil {
+			return err
+		}
+		if name == nil && len(l.mark) == 0 {
+			name = newMarkName(p.secret)
+		}
+		if name != nil && !bytes.Equal(name, l.mark) {
+			if p.mark != nil { // of another folder of marks
+				p.mark.Close()
+				p.mark = nil
+			}
+			if n := len(l.mark); n > 0 && n < nameLen {
+				if err := p.renameMark(l.mark, name); err != nil {
+					return err
+				}
+			}
+			l.mark, p.rewrite = name, true
+		}
+	}
+	if p.j == nil || p.rewrite {
+		if err := p.writeJournal(); err != nil {
+			return p.failed(err)
+		}
+		b.recs = nil // the snapshot has them
+	}
+	return nil
+}
+
+// renameMark gives a mark that an older journal has named the name that it has now.
+func (p *Pad) renameMark(from, to []byte) error {
+	if p.marked(to) || !p.marked(from) {
+		return nil
+	}
+	path := func(name []byte) string { return filepath.Join(p.o.Marks, hex.EncodeToString(name)) }
+	return errors.Join(p.d.rename(path(from), path(to)), p.d.syncDir(p.o.Marks))
+}
+
+// marked reports whether there is a mark of that name.
+func (p *Pad) marked(name []byte) bool {
+	f, err := openMark(p.d, filepath.Join(p.o.Marks, hex.EncodeToString(name)), false)
+	if f != nil {
+		f.Close()
+	}
+	return f != nil || err != nil
 }
 
 // used reports whether there must be a mark: something was sent from here before.
@@ -266,7 +364,7 @@ func (b *batch) finish(all []*request) error {
 			return p.failed(err)
 		}
 	}
-	if len(p.l.burn) > 0 {
+	if len(p.l.burn) > 0 && !p.readOnly {
 		if err := p.overwrite(); err != nil {
 			for _, r := range all {
 				if r.burns && r.err == nil {
@@ -275,7 +373,7 @@ func (b *batch) finish(all []*request) error {
 			}
 		}
 	}
-	if p.j != nil && p.j.at > 2*p.j.base+p.slack {
+	if p.j != nil && p.j.at > 2*p.j.base+p.slack && !p.readOnly {
 		_ = p.compact() // else the next batch tries again
 	}
 	return nil
@@ -371,7 +469,8 @@ func (p *Pad) overwrite() error {
 		return err
 	}
 	for _, at := range p.l.burn {
-		_ = p.pad.punch(p.base+at.start, at.len())
+		wide := p.wholeBlocks(span{p.base + at.start, p.base + at.end})
+		_ = p.pad.punch(wide.start, wide.len())
 	}
 	p.l.burn, p.burned = nil, true
 	return nil
@@ -390,7 +489,7 @@ func (p *Pad) Close() error {
 	if p.whole {
 		p.mu.Unlock()
 	} else {
-		err = p.join(&request{ctx: context.Background(), stage: p.settle, done: make(chan struct{})})
+		err = p.join(&request{ctx: context.Background(), stage: p.settle, what: closing, done: make(chan struct{})})
 		p.mu.Lock()
 		for p.leading {
 			p.idle.Wait()
@@ -402,7 +501,7 @@ func (p *Pad) Close() error {
 
 // settle makes the metadata file current.
 func (p *Pad) settle(b *batch) error {
-	if p.version != otp.V1 || !p.l.metaStale {
+	if p.version != otp.V1 || !p.l.metaStale || p.readOnly {
 		return nil
 	}
 	digest, err := p.writeMeta()

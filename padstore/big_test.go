@@ -48,6 +48,7 @@ func TestBeyond2GiB(t *testing.T) {
 							path = dir + "/" + otp.MetadataNameV1(name, peer)
 							check(t, os.WriteFile(path, m.Marshal(), 0o600))
 							makeSparse(t, dir+"/"+otp.StoreNameV1(name, peer), nil, base, size, position, piece)
+							check(t, keyfile.Create(dir+"/"+name+"."+peer+journalSuffix, journalFile(newJournalName(), l.snapshot(m.Marshal()))))
 						} else {
 							h := header(size, split, end)
 							head, err := h.Marshal()

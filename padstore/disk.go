@@ -21,6 +21,8 @@ type disk interface {
 	// syncDir makes names in a folder last.
 	syncDir(dir string) error
 	mkdir(dir string) error // with its parents, mode 0700
+	// real is where a path leads without links.
+	real(path string) (string, error)
 }
 
 type file interface {
@@ -35,15 +37,21 @@ type file interface {
 	// punch gives the blocks of a range back, which reads as zeros then, where the file
 	// system can. It is no error that it can't.
 	punch(at, n int64) error
+	// hole and data return where the next hole or data begins, or the end of the file; ok is
+	// false when the file system does not say.
+	hole(at int64) (next int64, ok bool)
+	data(at int64) (next int64, ok bool)
+	links() (int, error) // how many names the file has
 	lock() error
 	unlock() error
 }
 
-type osDisk struct{ noSync bool }
+// An osDisk is the real one. With readOnly nothing is changed, locked or synced.
+type osDisk struct{ noSync, readOnly bool }
 
 type osFile struct {
 	*os.File
-	noSync bool
+	osDisk
 }
 
 func (d osDisk) open(path string, create bool) (file, error) {
@@ -51,18 +59,23 @@ func (d osDisk) open(path string, create bool) (file, error) {
 	if create {
 		flag |= os.O_CREATE
 	}
+	if d.readOnly {
+		flag = os.O_RDONLY
+	}
 	f, err := os.OpenFile(path, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f, d.noSync}, nil
+	return osFile{f, d}, nil
 }
+
+func (d osDisk) real(path string) (string, error) { return filepath.EvalSymlinks(path) }
 
 func (d osDisk) rename(from, to string) error { return os.Rename(from, to) }
 func (d osDisk) remove(path string) error     { return os.Remove(path) }
 
 func (d osDisk) syncDir(dir string) error {
-	if d.noSync || runtime.GOOS == "windows" {
+	if d.noSync || d.readOnly || runtime.GOOS == "windows" {
 		return nil
 	}
 	f, err := os.Open(dir)
@@ -92,7 +105,7 @@ func (d osDisk) mkdir(dir string) error {
 func (f osFile) truncate(size int64) error { return f.Truncate(size) }
 
 func (f osFile) sync() error {
-	if f.noSync {
+	if f.noSync || f.readOnly {
 		return nil
 	}
 	return f.Sync()
@@ -118,9 +131,31 @@ func (f osFile) is(path string) (bool, error) {
 	return err == nil && os.SameFile(named, st), err
 }
 
-func (f osFile) punch(at, n int64) error { return punch(f.File, at, n) }
-func (f osFile) lock() error             { return filelock.Lock(f.File) }
-func (f osFile) unlock() error           { return filelock.Unlock(f.File) }
+func (f osFile) punch(at, n int64) error     { return punch(f.File, at, n) }
+func (f osFile) hole(at int64) (int64, bool) { return seekHole(f.File, at) }
+func (f osFile) data(at int64) (int64, bool) { return seekData(f.File, at) }
+
+func (f osFile) links() (int, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return links(st), nil
+}
+
+func (f osFile) lock() error {
+	if f.readOnly {
+		return nil
+	}
+	return filelock.Lock(f.File)
+}
+
+func (f osFile) unlock() error {
+	if f.readOnly {
+		return nil
+	}
+	return filelock.Unlock(f.File)
+}
 
 // replace puts data into the place of a file, or makes it: after a crash there is the
 // old one or the new one.

@@ -29,6 +29,8 @@ type journal struct {
 	next uint64 // number of the next frame
 	at   int64  // where it begins
 	base int64  // length of line and snapshot
+
+	readOnly bool // a torn end stays where it is
 }
 
 func newJournalName() (name [16]byte) {
@@ -121,6 +123,9 @@ func (j *journal) take(rest []byte, l *ledger) (torn bool, err error) {
 		if !ok {
 			if followed(rest, j.name[:], j.next) {
 				return false, fmt.Errorf("%w: frame %d", errDamaged, j.next)
+			}
+			if j.readOnly {
+				return true, nil
 			}
 			return true, j.f.truncate(j.at)
 		}

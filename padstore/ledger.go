@@ -39,7 +39,8 @@ type ledger struct {
 	burn      []span // positions that are used up and not yet overwritten
 	log       []byte // version 1: decrypt_log
 	wroteMeta [32]byte
-	metaStale bool // version 1: the metadata file is behind
+	metaStale bool   // version 1: the metadata file is behind
+	mark      []byte // version 1: the name of its mark
 }
 
 // An extent is a piece of room: from pos on it is unused.

@@ -94,8 +94,8 @@ func openMark(d disk, path string, create bool) (file, error) {
 	return f, d.syncDir(filepath.Dir(path))
 }
 
-// marksDir is where marks are kept if nobody says otherwise.
-func marksDir() (string, error) {
+// MarksDir is where marks are kept if nobody says otherwise.
+func MarksDir() (string, error) {
 	state := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) {
 		home, err := os.UserHomeDir()

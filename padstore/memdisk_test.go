@@ -189,6 +189,8 @@ func (d *memDisk) mkdir(string) error {
 	return err
 }
 
+func (d *memDisk) real(path string) (string, error) { return path, nil }
+
 type memHandle struct {
 	d    *memDisk
 	f    *memFile
@@ -306,6 +308,10 @@ func (h *memHandle) punch(at, n int64) error {
 	}
 	return err
 }
+
+func (h *memHandle) hole(int64) (int64, bool) { return 0, false }
+func (h *memHandle) data(int64) (int64, bool) { return 0, false }
+func (h *memHandle) links() (int, error)      { return 1, nil }
 
 func (h *memHandle) lock() error {
 	h.d.mu.Lock()

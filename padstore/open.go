@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 
 	"parley"
 	"parley/internal/keyfile"
@@ -22,7 +23,8 @@ import (
 type Pad struct {
 	o           Options
 	d           disk
-	dir, path   string // of the pad
+	dir, path   string // of the pad; no part of it is a link
+	readOnly    bool
 	journalPath string
 	metaPath    string // version 1
 	version     otp.Version
@@ -44,6 +46,8 @@ type Pad struct {
 
 	// What follows belongs to the one who leads, see batch.go.
 	pad, lockFile, mark file
+	secret              *secret // of the marks' folder, when it was read
+	secretKept          bool    // and is on disk
 	j                   *journal
 	l                   *ledger
 	stale               bool // the ledger may be ahead of the disk: read it anew
@@ -65,9 +69,31 @@ const (
 // errors are [fs.ErrNotExist], [keyfile.ErrExposed], and [parley.ErrMalformed] for what is
 // damaged or no pad.
 func Open(path string, o Options) (*Pad, error) {
-	p := &Pad{o: o, d: o.disk, dir: filepath.Dir(path), path: path}
+	p, err := open(path, o, false)
+	if err == nil {
+		if err = p.begin(); err == nil {
+			p.emit()
+			return p, nil
+		}
+		p.closeFiles()
+	}
+	if o.View && o.disk == nil && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
+		if p, again := open(path, o, true); again == nil {
+			if err = p.begin(); err == nil {
+				p.emit()
+				return p, nil
+			}
+			p.closeFiles()
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", path, err)
+}
+
+// open opens the files of a pad, and reads no journal yet.
+func open(path string, o Options, readOnly bool) (*Pad, error) {
+	p := &Pad{o: o, d: o.disk, readOnly: readOnly}
 	if p.d == nil {
-		p.d = osDisk{o.NoSync}
+		p.d = osDisk{o.NoSync, readOnly}
 	}
 	p.idle = sync.NewCond(&p.mu)
 	if p.slack = o.slack; p.slack == 0 {
@@ -75,27 +101,60 @@ func Open(path string, o Options) (*Pad, error) {
 	}
 	var err error
 	if p.o.Marks == "" {
-		if p.o.Marks, err = marksDir(); err != nil {
+		if p.o.Marks, err = MarksDir(); err != nil {
 			return nil, fmt.Errorf("there is no folder for the marks of pads: name one, or set XDG_STATE_HOME: %w", err)
 		}
 	}
-	switch {
-	case strings.HasSuffix(path, metaSuffix):
-		err = p.openV1(strings.TrimSuffix(path, metaSuffix))
-	case strings.HasSuffix(path, storeSuffix):
-		err = p.openV1(strings.TrimSuffix(path, storeSuffix))
-	default:
+	// Two paths to one pad must find one journal.
+	v1 := strings.HasSuffix(path, metaSuffix) || strings.HasSuffix(path, storeSuffix)
+	if path, err = p.real(path, v1); err != nil {
+		return nil, err
+	}
+	p.dir, p.path = filepath.Dir(path), path
+	if v1 {
+		err = p.openV1(path)
+	} else {
 		err = p.openV2()
 	}
 	if err == nil && !p.whole {
-		err = p.first()
+		err = p.single()
 	}
 	if err != nil {
 		p.closeFiles()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	p.emit()
 	return p, nil
+}
+
+// real resolves links. The metadata of version 1 may be missing: the journal has it all.
+func (p *Pad) real(path string, v1 bool) (string, error) {
+	to, err := p.d.real(path)
+	if v1 && errors.Is(err, fs.ErrNotExist) {
+		dir, err := p.d.real(filepath.Dir(path))
+		return filepath.Join(dir, filepath.Base(path)), err
+	}
+	return to, err
+}
+
+// single refuses a pad with a second name: by that, other programs would find it without
+// its journal.
+func (p *Pad) single() error {
+	n, err := p.pad.links()
+	if err != nil || n <= 1 {
+		return err
+	}
+	return fmt.Errorf("%w: the file of the pad has %d names (hard links), and used by two of them it would be used twice: remove the others (find DIR -samefile %s shows them)", parley.ErrRefused, n, p.path)
+}
+
+// begin takes the lock and reads everything.
+func (p *Pad) begin() error {
+	if p.whole {
+		return nil
+	}
+	if err := p.lock(); err != nil {
+		return err
+	}
+	return errors.Join(p.load(), p.unlock())
 }
 
 func (p *Pad) openV2() error {
@@ -122,7 +181,8 @@ func (p *Pad) openV2() error {
 	return p.checkSize()
 }
 
-func (p *Pad) openV1(stem string) error {
+func (p *Pad) openV1(path string) error {
+	stem := strings.TrimSuffix(strings.TrimSuffix(path, metaSuffix), storeSuffix)
 	p.version, p.metaPath, p.journalPath = otp.V1, stem+metaSuffix, stem+journalSuffix
 	m, err := p.readMeta()
 	if err != nil {
@@ -136,6 +196,11 @@ func (p *Pad) openV1(stem string) error {
 		return fmt.Errorf("%w: the metadata names a pad file outside of its folder: %q", parley.ErrMalformed, n)
 	}
 	p.path = filepath.Join(p.dir, m.StoreFilename)
+	if to, err := p.d.real(p.path); err != nil {
+		return err
+	} else if to != p.path {
+		return fmt.Errorf("%w: %s is a link: the pad must stand in the folder of its metadata", parley.ErrRefused, p.path)
+	}
 	p.setMeta(m)
 	if err := p.openPad(true); err != nil {
 		return err
@@ -166,7 +231,7 @@ func (p *Pad) openPad(mend bool) error {
 		if !st.Mode().IsRegular() {
 			return fmt.Errorf("%w: it is not a regular file", parley.ErrMalformed)
 		}
-		if perm := st.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
+		if perm := st.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" && !p.readOnly {
 			if !mend {
 				return fmt.Errorf("%w (mode %04o): if nobody has copied it, run: chmod 600 %s", keyfile.ErrExposed, perm, p.path)
 			}
@@ -191,15 +256,42 @@ func (p *Pad) checkSize() error {
 	return nil
 }
 
-// first takes the lock and reads everything.
-func (p *Pad) first() (err error) {
-	if p.lockFile, err = p.d.open(p.journalPath+".lock", true); err != nil {
-		return err
+// lock takes the lock of the journal, which may have been removed or replaced while it was
+// open, and that of the pad itself, to which there may be another path.
+func (p *Pad) lock() error {
+	if p.readOnly {
+		return nil
 	}
-	if err := p.lockFile.lock(); err != nil {
-		return err
+	for {
+		if p.lockFile == nil {
+			f, err := p.d.open(p.journalPath+".lock", true)
+			if err != nil {
+				return err
+			}
+			p.lockFile = f
+		}
+		if err := p.lockFile.lock(); err != nil {
+			return err
+		}
+		same, err := p.lockFile.is(p.journalPath + ".lock")
+		if err == nil && same {
+			if err = p.pad.lock(); err == nil {
+				return nil
+			}
+		}
+		if err != nil {
+			return errors.Join(err, p.lockFile.unlock())
+		}
+		p.lockFile.Close()
+		p.lockFile = nil
 	}
-	return errors.Join(p.load(), p.lockFile.unlock())
+}
+
+func (p *Pad) unlock() error {
+	if p.readOnly {
+		return nil
+	}
+	return errors.Join(p.pad.unlock(), p.lockFile.unlock())
 }
 
 // load reads the journal from its beginning. It makes sure that what it reads is on
@@ -218,11 +310,11 @@ func (p *Pad) load() error {
 	}
 	p.l = nil
 	f, err := p.d.open(p.journalPath, false)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = p.fresh()
-	case err == nil:
+	if err == nil {
 		err = p.readJournal(f)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = p.fresh()
 	}
 	if err == nil && p.version == otp.V1 {
 		err = p.mergeMeta()
@@ -244,6 +336,7 @@ func (p *Pad) readJournal(f file) error {
 	if err := errors.Join(f.sync(), p.d.syncDir(p.dir)); err != nil {
 		return err
 	}
+	p.j.readOnly = p.readOnly
 	name, snapshot, rest, err := parseJournal(b)
 	if err != nil {
 		return p.damaged(err)
@@ -264,12 +357,37 @@ func (p *Pad) readJournal(f file) error {
 	if torn {
 		p.event(Recovered, "the last entry of the journal was not finished and was taken away: nothing had left with it")
 	}
+	foreign, err := p.foreignJournal(l)
+	if err != nil {
+		return err
+	}
+	if foreign {
+		return p.setAside()
+	}
+	if p.version == otp.V1 && len(l.mark) == 0 { // an older journal names its mark
+		l.mark = name[:]
+	}
 	p.l = l
 	return nil
 }
 
+// setAside is what becomes of another pad's journal. The error is [fs.ErrNotExist]: this
+// pad has none.
+func (p *Pad) setAside() error {
+	p.j.f.Close()
+	p.j = nil
+	if !p.readOnly {
+		to, err := aside(p.d, p.journalPath, "old")
+		if err != nil {
+			return err
+		}
+		p.event(Replaced, "another pad of the same names stands here now: the journal of the one before is kept as %s", filepath.Base(to))
+	}
+	return fs.ErrNotExist
+}
+
 func (p *Pad) damaged(err error) error {
-	return fmt.Errorf("%w: %s: %w: nothing is sent with a pad whose use is not known", parley.ErrMalformed, p.journalPath, err)
+	return fmt.Errorf("%w: %s: %w: nothing is sent with a pad whose use is not known: \"parley pad recover FILE\" goes on by what can be read of it", parley.ErrMalformed, p.journalPath, err)
 }
 
 // labelFits reports whether a journal belongs to this pad.
@@ -284,52 +402,34 @@ func (p *Pad) labelFits(label []byte, l *ledger) bool {
 	return err == nil && m.UID == p.meta.UID && m.RID == p.meta.RID && m.SplitIndex == p.meta.SplitIndex
 }
 
-// fresh is the ledger of a pad without a journal. Of version 2, burned pad at the
-// beginning says that there was one.
+// fresh is the ledger of a pad without a journal. Burned pad says that there was one.
 func (p *Pad) fresh() error {
 	l := newLedger(p.version, p.size, p.split, p.lane)
 	p.l = l
-	if p.version == otp.V1 {
-		return nil
+	from := int64(0)
+	if p.version == otp.V1 { // the metadata file may know of more
+		if m, _, err := p.readMetaText(); err == nil {
+			if from = m.EncryptIndex; p.lane == 1 {
+				from = p.size - 1 - from
+			}
+		}
 	}
-	n, err := p.zeros(l.half[l.own])
+	n, err := p.burnedTo(min(max(from, 0), l.half[l.own]))
 	if err != nil {
 		return err
 	}
-	if n >= 32 {
-		l.room[0].pos, l.top = n, n
+	if n > 0 {
+		l.room[0].pos, l.top, l.commit = n, n, 1
 		p.event(Rollback, "the pad was used, and its journal is missing")
 	}
 	return nil
-}
-
-// zeros returns how many bytes from the beginning of our lane are zero.
-func (p *Pad) zeros(most int64) (int64, error) {
-	b := make([]byte, 64<<10)
-	for t := int64(0); t < most; t += int64(len(b)) {
-		n := min(int64(len(b)), most-t)
-		at := p.l.positions(p.lane, span{t, t + n})
-		if _, err := p.pad.ReadAt(b[:n], p.base+at.start); err != nil {
-			return 0, err
-		}
-		for i := range n {
-			j := i
-			if p.lane == 1 {
-				j = n - 1 - i
-			}
-			if b[j] != 0 {
-				return t + i, nil
-			}
-		}
-	}
-	return most, nil
 }
 
 func (p *Pad) markPath() string {
 	if p.version == otp.V2 {
 		return filepath.Join(p.o.Marks, fmt.Sprintf("%x-%d", p.header.ID, p.lane))
 	}
-	return filepath.Join(p.o.Marks, hex.EncodeToString(p.j.name[:]))
+	return filepath.Join(p.o.Marks, hex.EncodeToString(p.l.mark))
 }
 
 func (p *Pad) event(kind, format string, args ...any) {

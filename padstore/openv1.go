@@ -95,7 +95,7 @@ func (p *Pad) mergeMeta() error {
 		p.event(Foreign, "another program has used the pad since: what it used counts as used")
 	}
 	if foreign || more {
-		p.rewrite = p.j != nil
+		p.rewrite = p.j != nil && !p.readOnly
 	}
 	l.metaStale = top < l.top || theirTop < l.theirTop || !bytes.Equal(log, []byte(m.DecryptLog))
 	if !l.metaStale {

@@ -68,7 +68,7 @@ type sealing struct {
 }
 
 func (p *Pad) seal(ctx context.Context, s sealing) (packet []byte, err error) {
-	err = p.do(ctx, s.once, func(b *batch) (err error) {
+	err = p.act(ctx, sending, s.once, func(b *batch) (err error) {
 		packet, err = p.stageSeal(b, s)
 		return err
 	})
@@ -204,7 +204,7 @@ func (p *Pad) Done(ctx context.Context, peer parley.Name, packet [32]byte) error
 	if err := p.right(peer, 0); err != nil {
 		return err
 	}
-	return p.do(ctx, true, func(b *batch) error {
+	return p.act(ctx, finishing, true, func(b *batch) error {
 		if p.l.sentBy[packet] == nil && p.l.opened[packet] == nil {
 			return nil
 		}
@@ -218,7 +218,7 @@ func (p *Pad) Skip(n int64) error {
 	if n < 0 {
 		return fmt.Errorf("%w: to skip %d bytes", parley.ErrRefused, n)
 	}
-	return p.do(context.Background(), true, func(b *batch) error {
+	return p.act(context.Background(), skipping, true, func(b *batch) error {
 		b.create, b.looked = true, false
 		if err := b.look(); err != nil {
 			return err

@@ -12,6 +12,9 @@ type Options struct {
 	Marks string
 	// Event is told about what is suspicious. It may be nil, and must not block.
 	Event func(Event)
+	// View is for those who only look: what can only be read is opened all the same, and then
+	// everything that would change it is [parley.ErrRefused].
+	View bool
 	// NoSync leaves out every fsync, to measure what they cost.
 	NoSync bool
 
@@ -38,6 +41,7 @@ const (
 	Recovered = "recovered" // what a crash left was mended
 	Foreign   = "foreign"   // another program has used the pad
 	Damaged   = "damaged"   // a pad that cannot be opened
+	Replaced  = "replaced"  // another pad stands where one of the same names was
 )
 
 // Kinds of a [Range]: whose it is now, and what has become of it.

@@ -15,6 +15,8 @@ import (
 	"parley/secure/otp"
 )
 
+const never = -1
+
 // TestModelRestore loses power at every call of a conversation and then has the pad's
 // folder put back as it was at some earlier time, marks excepted: no byte leaves twice.
 func TestModelRestore(t *testing.T) {
@@ -27,16 +29,20 @@ func TestModelRestore(t *testing.T) {
 			stride = 9
 		}
 		for at := 1; at <= steps; at += stride {
-			for _, back := range []int{3, 60} {
+			for _, back := range []int{3, 60, never} {
 				m := newModel(t, v)
 				m.mode, m.rnd = lost, rand.New(rand.NewPCG(uint64(at), 0))
+				unused := m.disk.clone("/alice")
 				m.open()
 				packet := m.send(0, 0, 5) // from here on there is a mark
 				m.sent(0, packet)
 				base := m.disk.step
 				backup := m.disk.clone("/alice")
+				if back == never { // put back as it was when it was made
+					backup = unused
+				}
 				m.disk.onStep = func() {
-					if m.disk.step == base+at-back {
+					if back != never && m.disk.step == base+at-back {
 						backup = m.disk.clone("/alice")
 					}
 				}
@@ -79,27 +85,28 @@ func TestModelRestore(t *testing.T) {
 // TestDefect2Restored: metadata, or the whole folder, from an old copy uses no pad again.
 func TestDefect2Restored(t *testing.T) {
 	eachVersion(t, func(t *testing.T, v otp.Version) {
-		for _, what := range []string{"metadata", "folder", "pad without journal", "folder, mark missing"} {
+		for _, what := range []string{"metadata", "folder", "folder, unused", "pad without journal", "folder, mark missing"} {
 			if what == "metadata" && v == otp.V2 || what == "pad without journal" && v == otp.V1 {
 				continue
 			}
 			t.Run(what, func(t *testing.T) {
 				w := newWorld(t, v, 20000)
+				unused := contents(t, w.dirs[0])
 				a := w.open(0)
 				first := pack(t, a, 0, "before the backup")
 				check(t, a.Close())
-				backup := map[string][]byte{}
-				entries, _ := os.ReadDir(w.dirs[0])
-				for _, e := range entries {
-					b, _ := os.ReadFile(filepath.Join(w.dirs[0], e.Name()))
-					backup[e.Name()] = b
-				}
+				backup := contents(t, w.dirs[0])
 				a = w.open(0)
 				spent := used(t, v, 20000, first, 0)
 				for i := 1; i < 6; i++ {
 					spent.end = used(t, v, 20000, pack(t, a, i, "after the backup"), 0).end
 				}
 				check(t, a.Close())
+				if what == "folder, unused" {
+					check(t, os.RemoveAll(w.dirs[0]))
+					check(t, os.Mkdir(w.dirs[0], 0o700))
+					backup = unused
+				}
 				for name, b := range backup {
 					path := filepath.Join(w.dirs[0], name)
 					switch {
@@ -134,6 +141,19 @@ func TestDefect2Restored(t *testing.T) {
 			})
 		}
 	})
+}
+
+// contents are the files of a folder by their names.
+func contents(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	entries, err := os.ReadDir(dir)
+	check(t, err)
+	for _, e := range entries {
+		all[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name()))
+		check(t, err)
+	}
+	return all
 }
 
 // TestHold: a pad whose mark is missing sends again when the owner says so, or when the

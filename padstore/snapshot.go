@@ -31,6 +31,9 @@ func (l *ledger) snapshot(pad []byte) []byte {
 	for _, r := range l.opened {
 		b = r.append(b)
 	}
+	if l.version == otp.V1 {
+		b = appendText(b, l.mark)
+	}
 	return b
 }
 
@@ -88,7 +91,10 @@ func parseSnapshot(b []byte) (l *ledger, pad []byte, err error) {
 			d.bad = true
 		}
 	}
-	if d.bad || len(d.b) > 0 || len(l.room) == 0 {
+	if l.version == otp.V1 && len(d.b) > 0 { // older ones have none
+		l.mark = d.text()
+	}
+	if d.bad || len(d.b) > 0 || len(l.room) == 0 || len(l.mark) > nameLen {
 		return nil, nil, fmt.Errorf("snapshot: %w", errEncoding)
 	}
 	return l, pad, nil

@@ -44,19 +44,32 @@ func (p *Pad) Status(ctx context.Context, peer parley.Name) (s otp.Status, err e
 
 // glance is look for those who only want to see: a pad that was never used gets no mark.
 func (b *batch) glance() error {
-	if b.p.l.commit == 0 && b.p.version == otp.V1 && b.p.j == nil {
-		return nil
+	p := b.p
+	if p.version == otp.V1 && len(p.l.mark) < nameLen {
+		name, err := p.ownName(false)
+		switch {
+		case err != nil:
+			return err
+		case name != nil && p.marked(name):
+			if !p.readOnly {
+				return b.look()
+			}
+			p.l.mark = name
+		case len(p.l.mark) == 0:
+			b.held = p.used()
+			return nil
+		}
 	}
-	if b.p.mark == nil {
-		f, err := openMark(b.p.d, b.p.markPath(), false)
+	if p.mark == nil {
+		f, err := openMark(p.d, p.markPath(), false)
 		if err != nil {
 			return fmt.Errorf("the mark of the pad: %w", err)
 		}
 		if f == nil {
-			b.held = b.p.used()
+			b.held = p.used()
 			return nil
 		}
-		b.p.mark = f
+		p.mark = f
 	}
 	return b.look()
 }

@@ -25,7 +25,7 @@ func (p *Pad) UnpackageOnce(ctx context.Context, packet []byte) (*otp.Opened, er
 }
 
 func (p *Pad) open(ctx context.Context, packet []byte, once bool) (opened *otp.Opened, err error) {
-	err = p.do(ctx, once, func(b *batch) (err error) {
+	err = p.act(ctx, receiving, once, func(b *batch) (err error) {
 		opened, err = p.stageOpen(b, packet, once)
 		return err
 	})
