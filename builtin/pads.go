@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"parley"
@@ -139,9 +140,15 @@ func (p *pads) Inspect(ctx context.Context, setup []byte) (line messenger.PadLin
 	if err != nil {
 		return line, fmt.Errorf("%w: the pad: %s", messenger.ErrState, inWords(err))
 	}
-	line = messenger.PadLine{STP: parley.OneTimePad, Bare: true, Self: string(st.Self), Peer: string(st.Peer), Quiet: f.setup.Device != ""}
+	// One of version 1 has no name of its own: it is where it is kept.
+	file := f.setup.File
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = strings.TrimSuffix(strings.TrimSuffix(real, ".store"), ".metadata")
+	}
+	line = messenger.PadLine{STP: parley.OneTimePad, Bare: true, ID: fmt.Sprintf("v1 %s %s %d %s", file, f.setup.Device, st.Size, st.Peer), Self: string(st.Self), Peer: string(st.Peer), Quiet: f.setup.Device != ""}
 	if st.Version == otp.V2 {
 		line.STP, line.Bare = parley.OneTimePadV2, false
+		line.ID = fmt.Sprintf("v2 %x lane %d", st.ID, st.Lane)
 	}
 	line.Ours = func(at parley.Address) (parley.Address, error) { return padMailbox(at, st, true) }
 	line.Theirs = func(at parley.Address) (parley.Address, error) { return padMailbox(at, st, false) }
@@ -228,12 +235,12 @@ func (p *pads) Look(state parley.Bucket) *messenger.Pad {
 // header.
 const padHeaderRoom = 64
 
-// Fits implements [messenger.Pads].
-func (p *pads) Fits(pad *messenger.Pad, stp parley.STP, size int) bool {
+// Most implements [messenger.Pads].
+func (p *pads) Most(pad *messenger.Pad, stp parley.STP) int64 {
 	if stp == parley.OneTimePadV2 {
-		size += padHeaderRoom
+		return pad.Largest - padHeaderRoom
 	}
-	return int64(size) <= pad.Largest
+	return pad.Largest
 }
 
 // Grant implements [messenger.Pads].

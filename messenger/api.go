@@ -159,7 +159,7 @@ type QueueEntry struct {
 	Message string    `json:"id"`
 	Contact string    `json:"contact"`
 	Relay   string    `json:"relay"`
-	State   string    `json:"state"` // "waiting for keys", "waiting", "sending"
+	State   string    `json:"state"` // "waiting for keys", "waiting for the pad", "waiting", "sending"
 	Tries   int       `json:"tries"`
 	NextTry time.Time `json:"next_try,omitzero"`
 	Why     string    `json:"why,omitempty"`

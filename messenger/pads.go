@@ -2,6 +2,7 @@ package messenger
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,8 +34,8 @@ type Pads interface {
 	Keyring(state parley.Bucket) parley.Keyring
 	// Look tells what is known of a pad without waiting for anybody; nil: nothing.
 	Look(state parley.Bucket) *Pad
-	// Fits reports whether a text of that many bytes can still be sealed.
-	Fits(p *Pad, stp parley.STP, size int) bool
+	// Most is the longest text in bytes that can still be sealed; below 0: none.
+	Most(p *Pad, stp parley.STP) int64
 	// Grant makes the packet that gives the peer pad of ours; size is what
 	// [Messenger.GrantPad] was asked for, 8 bytes.
 	Grant(ctx context.Context, c *parley.Conversation, id [16]byte, size []byte) ([]byte, error)
@@ -47,6 +48,7 @@ type PadLine struct {
 	STP        parley.STP
 	Bare       bool   // the original's format, which is nothing but a text
 	Self, Peer string // their names on the pad
+	ID         string // names this end of the pad, wherever it is kept
 	Quiet      bool   // somebody is asked about every packet: no receipts by themselves
 	// Ours is where we receive, Theirs where the peer does, at a relay.
 	Ours, Theirs func(relay parley.Address) (parley.Address, error)
@@ -146,7 +148,7 @@ func (m *Messenger) AddPad(ctx context.Context, o PadOptions) (c Contact, err er
 	}
 	var id, contact int64
 	err = m.tx(ctx, "add pad", func(t *tx) (err error) {
-		id, contact, err = t.addPad(as, o.Setup, p, ours, theirs)
+		id, contact, err = t.addPad(as, o.As != "", o.Setup, p, ours, theirs)
 		return err
 	})
 	if err != nil {
@@ -157,7 +159,7 @@ func (m *Messenger) AddPad(ctx context.Context, o PadOptions) (c Contact, err er
 	case ctx.Err() != nil:
 		return c, ctx.Err()
 	case errors.Is(err, parley.ErrRefused), errors.Is(err, parley.ErrDenied):
-		return c, errors.Join(err, m.undoAccept(ctx, id, contact, true))
+		return c, errors.Join(err, m.undoPad(ctx, id, contact))
 	default:
 		m.log.Info("messenger: a line with a pad goes on later", "line", id, "error", err)
 	}
@@ -165,23 +167,18 @@ func (m *Messenger) AddPad(ctx context.Context, o PadOptions) (c Contact, err er
 }
 
 // addPad is step 1.
-func (t *tx) addPad(as string, setup []byte, p PadLine, ours, theirs parley.Address) (id, contact int64, err error) {
-	if taken, err := t.taken(as, 0); err != nil || taken {
-		if err == nil {
-			err = fmt.Errorf("%w: %q; choose another with --as", ErrTaken, as)
-		}
-		return 0, 0, err
-	}
+func (t *tx) addPad(as string, named bool, setup []byte, p PadLine, ours, theirs parley.Address) (id, contact int64, err error) {
+	digest := sha256.Sum256([]byte("pad " + p.ID))
 	var other string
-	err = t.row(`SELECT c.name FROM paths p JOIN lines l ON l.id = p.line JOIN devices d ON d.id = l.device JOIN contacts c ON c.id = d.contact
-		WHERE l.stp_type = ? AND l.state <> 'retired' AND p.dir = 'out' AND p.address = ? LIMIT 1`, parley.OneTimePad.Type, string(theirs))(&other)
+	err = t.row(`SELECT c.name FROM lines l JOIN devices d ON d.id = l.device JOIN contacts c ON c.id = d.contact
+		WHERE l.stp_type = ? AND l.state <> 'retired' AND l.invitation = ? LIMIT 1`, parley.OneTimePad.Type, digest[:])(&other)
 	if err == nil {
 		return 0, 0, fmt.Errorf("%w: this pad is the contact %q already", ErrTaken, other)
 	}
 	if !isNone(err) {
 		return 0, 0, err
 	}
-	contact, device, err := t.newContact(as)
+	contact, device, err := t.padContact(as, named)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -193,15 +190,10 @@ func (t *tx) addPad(as string, setup []byte, p PadLine, ours, theirs parley.Addr
 	if id, err = t.newLine(device, p.STP, p.Bare, acceptor, claiming, nil); err != nil {
 		return 0, 0, err
 	}
-	if err := t.exec("UPDATE lines SET peer = ? WHERE id = ?", p.Peer, id); err != nil {
+	if err := t.exec("UPDATE lines SET peer = ?, invitation = ? WHERE id = ?", p.Peer, digest[:], id); err != nil {
 		return 0, 0, err
 	}
 	if err := t.addPath(id, "out", joining, theirs, parley.Endpoint{Address: theirs}); err != nil {
-		return 0, 0, err
-	}
-	// Until it is claimed, what opens it waits where no address is ever shown.
-	_, relay := t.m.relayOf(ours)
-	if err := t.addPath(id, "in", want, ours, parley.Endpoint{Address: relay, Secret: []byte(ours)}); err != nil {
 		return 0, 0, err
 	}
 	b, err := t.Bucket(id)
@@ -211,8 +203,86 @@ func (t *tx) addPad(as string, setup []byte, p PadLine, ours, theirs parley.Addr
 	if err := t.m.o.Pads.SetUp(b, setup); err != nil {
 		return 0, 0, err
 	}
+	if err := b.Flush(); err != nil {
+		return 0, 0, err
+	}
 	t.poke(workJobs)
-	return id, contact, b.Flush()
+	if moved, err := t.takeMailbox(id, device, ours); err != nil || moved {
+		return id, contact, err
+	}
+	// Until it is claimed, what opens it waits where no address is ever shown.
+	_, relay := t.m.relayOf(ours)
+	if err := t.addPath(id, "in", want, ours, parley.Endpoint{Address: relay, Secret: []byte(ours)}); err != nil {
+		return 0, 0, err
+	}
+	return id, contact, nil
+}
+
+// takeMailbox gives a new line the mailbox of an older one with the same contact, where
+// both pads have the same: in version 1. What was sent with the older pad is still opened
+// with it, see unsealAny.
+func (t *tx) takeMailbox(id, device int64, ours parley.Address) (moved bool, err error) {
+	n, err := t.count(`UPDATE paths SET line = ?1 WHERE dir = 'in' AND state = 'open' AND address = ?3
+		AND line IN (SELECT id FROM lines WHERE device = ?2 AND stp_type = ?4 AND id <> ?1)`, id, device, string(ours), parley.OneTimePad.Type)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	t.poke(workSeal | workEars)
+	return true, t.exec("UPDATE lines SET state = 'connected' WHERE id = ?", id)
+}
+
+// notThisPad reports whether a packet may have been made with another pad.
+func notThisPad(cause error) bool {
+	return errors.Is(cause, parley.ErrForged) || errors.Is(cause, parley.ErrMalformed)
+}
+
+// unsealAny opens a packet of an open mailbox with the newest pad of the contact's that
+// made it.
+func (t *tx) unsealAny(l line, a *arrival, packet []byte) (v verdict, cause, err error) {
+	ids, err := t.ids("SELECT id FROM lines WHERE device = ? AND stp_type = ? AND bare AND state <> 'retired' ORDER BY id DESC", l.device, parley.OneTimePad.Type)
+	if err != nil {
+		return 0, nil, err
+	}
+	for i, id := range ids {
+		if l, err = t.line(id); err != nil {
+			return 0, nil, err
+		}
+		a.others = i < len(ids)-1
+		if v, cause, err = t.unseal(l, a, packet); err != nil || v != dropped || !notThisPad(cause) {
+			break
+		}
+	}
+	return v, cause, err
+}
+
+// padContact returns the contact and device of a new line: a contact that has a pad, if
+// it was named, which then sends with the new one and still receives with the old; or a new
+// one.
+func (t *tx) padContact(as string, named bool) (contact, device int64, err error) {
+	taken, err := t.taken(as, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !taken {
+		return t.newContact(as)
+	}
+	if contact, err = t.find(as); err != nil {
+		return 0, 0, err
+	}
+	pad, err := t.hasPad(contact)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case !pad:
+		return 0, 0, fmt.Errorf("%w: %q; choose another with --as", ErrTaken, as)
+	case !named:
+		return 0, 0, fmt.Errorf("%w: %q has a pad: with --as %s this one takes its place, with another name it is somebody else's", ErrTaken, as, shellName(as))
+	}
+	if err := t.notice(contact, "A new pad is used with this contact from now on. What comes with the old one is still received."); err != nil {
+		return 0, 0, err
+	}
+	err = t.row("SELECT id FROM devices WHERE contact = ? ORDER BY id LIMIT 1", contact)(&device)
+	return contact, device, err
 }
 
 // GrantPad has a line with a pad give some of it to the contact.
@@ -255,10 +325,17 @@ func (t *tx) pad(l line) *Pad {
 // padFits refuses a text for which there is too little pad left.
 func (t *tx) padFits(l line, size int) error {
 	p := t.pad(l)
-	if p == nil || t.m.o.Pads.Fits(p, l.stp, size) {
+	if p == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the pad has %d bytes left to send with, and a text of at most about %d fits: make a new pad with this contact", ErrTooLong, p.Left, max(p.Largest, 0))
+	switch most := t.m.o.Pads.Most(p, l.stp); {
+	case int64(size) <= most:
+		return nil
+	case most <= 0:
+		return fmt.Errorf("%w: the pad has %d bytes left to send with, which are too few for any text: make a new pad with this contact (parley contact add-pad --as), or have it grant you some of its own", ErrTooLong, p.Left)
+	default:
+		return fmt.Errorf("%w: %d bytes, and with what is left of the pad (%d bytes) a text of at most %d fits: make a new pad with this contact in time", ErrTooLong, size, p.Left, most)
+	}
 }
 
 // Of what was ours at first, so many hundredths are left when the user is warned.
@@ -289,11 +366,35 @@ func (t *tx) sortPad(l line, cause error) (verdict, error, error) {
 	case errors.Is(cause, parley.ErrSeen):
 		return dropped, cause, t.noticeOnce(l, "repeated "+day, "A message came again that was taken before, and was not shown: the relay, or somebody who can write to the mailbox, repeats messages.")
 	case errors.Is(cause, parley.ErrForged):
+		// An open mailbox may hold what was sent with an older pad of the same two.
+		if first, err := t.firstOf(l); err != nil || first {
+			return dropped, cause, err
+		}
 		return dropped, cause, t.noticeOnce(l, "forged "+day, "A packet came that was not made with this pad, or was changed on its way. It was dropped, and has used no pad. If it was changed, a message is missing.")
 	case errors.Is(cause, parley.ErrMalformed), errors.Is(cause, parley.ErrLate):
 		return dropped, cause, nil
 	}
 	return kept, cause, nil
+}
+
+// firstOf reports whether nothing has come by a bare line yet.
+func (t *tx) firstOf(l line) (yes bool, err error) {
+	err = t.row("SELECT l.bare AND NOT EXISTS (SELECT 1 FROM once WHERE line = l.id) FROM lines l WHERE l.id = ?", l.id)(&yes)
+	return yes, err
+}
+
+// undoPad takes a line back whose mailbox the relay has refused.
+func (m *Messenger) undoPad(ctx context.Context, id, contact int64) error {
+	return m.tx(settled(ctx), "add pad: undo", func(t *tx) error {
+		if err := t.dropLine(id); err != nil {
+			return err
+		}
+		var others int
+		if err := t.row("SELECT count(*) FROM lines l JOIN devices d ON d.id = l.device WHERE d.contact = ?", contact)(&others); err != nil || others > 0 {
+			return err
+		}
+		return t.exec("DELETE FROM contacts WHERE id = ?", contact)
+	})
 }
 
 // describePad adds what a line with a pad promises.

@@ -19,18 +19,24 @@ import (
 // memPads implements [Pads] for one person.
 type memPads struct {
 	pad   *parleytest.Pad
+	next  *parleytest.Pad // of the setup "next"
 	mu    sync.Mutex
 	again func()
 }
 
-func (p *memPads) Inspect(context.Context, []byte) (PadLine, error) {
-	st, _ := p.pad.Status(context.Background(), "")
-	l := PadLine{STP: parley.OneTimePadV2, Self: string(st.Self), Peer: string(st.Peer)}
+func (p *memPads) Inspect(_ context.Context, setup []byte) (PadLine, error) {
+	st, _ := p.of(setup).Status(context.Background(), "")
+	l := PadLine{STP: parley.OneTimePadV2, ID: string(st.Self) + string(setup), Self: string(st.Self), Peer: string(st.Peer)}
 	if st.Version == otp.V1 {
 		l.STP, l.Bare = parley.OneTimePad, true
 	}
 	box := func(who parley.Name) func(parley.Address) (parley.Address, error) {
-		return func(at parley.Address) (parley.Address, error) { return at + "/" + parley.Address(who), nil }
+		return func(at parley.Address) (parley.Address, error) {
+			if st.Version == otp.V1 {
+				return at + "/" + parley.Address(who), nil
+			}
+			return at + "/" + parley.Address(who) + parley.Address(setup), nil
+		}
 	}
 	l.Ours, l.Theirs = box(st.Self), box(st.Peer)
 	return l, nil
@@ -40,16 +46,21 @@ func (p *memPads) SetUp(state parley.Bucket, setup []byte) error {
 	state.Put("pad", setup)
 	return nil
 }
-func (p *memPads) Keyring(parley.Bucket) parley.Keyring {
-	return parleytest.PadRing{Pad: p.pad}
+func (p *memPads) Keyring(state parley.Bucket) parley.Keyring {
+	return parleytest.PadRing{Pad: p.of(state.Get("pad"))}
 }
-func (p *memPads) Look(parley.Bucket) *Pad {
-	st, _ := p.pad.Status(context.Background(), "")
+func (p *memPads) of(setup []byte) *parleytest.Pad {
+	if string(setup) == "next" {
+		return p.next
+	}
+	return p.pad
+}
+func (p *memPads) Look(state parley.Bucket) *Pad {
+	st, _ := p.of(state.Get("pad")).Status(context.Background(), "")
 	return &Pad{Version: int(st.Version), Size: st.Size, Left: st.Left, Largest: st.Largest, Source: st.Source}
 }
-func (p *memPads) Fits(pad *Pad, _ parley.STP, size int) bool {
-	return int64(size) <= pad.Largest
-}
+func (p *memPads) Most(pad *Pad, _ parley.STP) int64 { return pad.Largest }
+
 func (p *memPads) Grant(context.Context, *parley.Conversation, [16]byte, []byte) ([]byte, error) {
 	return nil, parley.ErrRefused
 }
@@ -259,7 +270,7 @@ func TestPadNotices(t *testing.T) {
 		packet := slices.Clone(b.log[len(b.log)-1])
 		b.mu.Unlock()
 		packet[len(packet)-1] ^= 1
-		b.inject("home/bob", packet)
+		b.inject("home/bobhere", packet)
 		w.until("the forgery is told", func() bool { return told("was not made with this pad") })
 
 		for i := 0; ; i++ {
@@ -306,6 +317,55 @@ func TestPadRepeated(t *testing.T) {
 			t.Errorf("one pad for two contacts: %v", err)
 		}
 	})
+}
+
+// TestPadReplaced: a new pad takes the place of one that runs out, in the same
+// conversation; what was sent with the old one still comes, and with version 1 it is no
+// alarm that the old one's packets are in the same mailbox.
+func TestPadReplaced(t *testing.T) {
+	for _, v := range []otp.Version{otp.V1, otp.V2} {
+		inBubble(t, 1, func(w *world) {
+			b := newBus(1)
+			one, two := parleytest.NewPads(t, v, 4096)
+			alice, ours := w.padOwner(b, one)
+			bob, theirs := w.padOwner(b, two)
+			ours.next, theirs.next = parleytest.NewPads(t, v, 1<<16)
+			add := func(p *person, as string) error {
+				_, err := p.m.AddPad(w.t.Context(), PadOptions{Relay: "bus://home", As: as, Setup: []byte("next")})
+				return err
+			}
+			alice.send("bob", "with the old one")
+			w.until("it is shown", func() bool { return len(bob.texts("alice")) == 1 })
+			if err := add(alice, ""); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "--as bob") {
+				t.Errorf("a namesake: %v", err)
+			}
+			if err := add(alice, "bob"); err != nil {
+				t.Fatal(err)
+			}
+			if c := alice.contact("bob"); c.Pad.Size != 1<<16 || c.State != connected {
+				t.Errorf("%+v", c)
+			}
+			bob.send("alice", "still with the old one")
+			w.until("it is shown", func() bool { return len(alice.texts("bob")) == 1 })
+			if err := add(bob, "alice"); err != nil {
+				t.Fatal(err)
+			}
+			alice.send("bob", "with the new one")
+			bob.send("alice", "me too")
+			w.until("they are shown", func() bool { return len(alice.texts("bob")) == 2 && len(bob.texts("alice")) == 2 })
+			if err := add(bob, "alice"); !errors.Is(err, ErrTaken) {
+				t.Errorf("the same pad twice: %v", err)
+			}
+			if ours.next.Used() == 0 || theirs.next.Used() == 0 {
+				t.Error("the new pad was not used")
+			}
+			for _, all := range [][]string{alice.notices("bob"), bob.notices("alice")} {
+				if slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "not made with this pad") }) {
+					t.Errorf("%q", all)
+				}
+			}
+		})
+	}
 }
 
 // TestCircle: one message for each member, or for none.

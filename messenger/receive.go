@@ -46,6 +46,7 @@ type arrival struct {
 	came           int64
 	doubt          bool   // no key that we know verifies it
 	genuine        bool   // one did, when it was looked at before
+	others         bool   // with an open mailbox: another pad of the contact's is tried next
 	who            string // at an account: whom it claims to be from
 	news           bool   // keys or members of a shared line have changed by it
 }
@@ -221,6 +222,9 @@ func (t *tx) open(l line, a *arrival) (v verdict, cause, err error) {
 			return dropped, parley.ErrSeen, t.bind(l, a)
 		}
 	}
+	if l.isPad() && l.bare {
+		return t.unsealAny(l, a, packet)
+	}
 	return t.unseal(l, a, packet)
 }
 
@@ -276,6 +280,9 @@ func (t *tx) unseal(l line, a *arrival, packet []byte) (verdict, error, error) {
 			if waits, err := t.doubted(l, a); waits || err != nil {
 				return kept, cause, err
 			}
+		}
+		if a.others && notThisPad(cause) {
+			return dropped, cause, nil
 		}
 		return t.sortCause(l, cause)
 	}

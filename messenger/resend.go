@@ -209,18 +209,22 @@ func (m *Messenger) Queue(ctx context.Context) (all []QueueEntry, err error) {
 		if err != nil {
 			return err
 		}
-		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line, l.trouble,
+		return t.each(`SELECT hex(tl.id), coalesce(c.name, ''), i.line, l.trouble, l.stp_type = ?,
 			coalesce((SELECT relay FROM paths WHERE line = i.line AND dir = 'out' ORDER BY id LIMIT 1), '') FROM intents i JOIN timeline tl ON tl.seq = i.message
 			JOIN lines l ON l.id = i.line JOIN devices d ON d.id = l.device LEFT JOIN contacts c ON c.id = d.contact
-			WHERE i.kind = 'message' ORDER BY i.line, i.id`, nil, func(scan func(...any) error) error {
+			WHERE i.kind = 'message' ORDER BY i.line, i.id`, []any{parley.OneTimePad.Type}, func(scan func(...any) error) error {
 			var e QueueEntry
 			var line int64
 			var trouble string
-			if err := scan(&e.Message, &e.Contact, &line, &trouble, &e.Relay); err != nil {
+			var pad bool
+			if err := scan(&e.Message, &e.Contact, &line, &trouble, &pad, &e.Relay); err != nil {
 				return err
 			}
 			if e.State, e.Why = m.whyBlocked(line); trouble != "" {
 				e.State, e.Why = waitingForKeys, trouble
+			}
+			if pad && e.State == waitingForKeys {
+				e.State = "waiting for the pad"
 			}
 			all = append(all, e)
 			return nil
