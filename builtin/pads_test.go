@@ -232,6 +232,45 @@ func TestPadOriginal(t *testing.T) {
 	}
 }
 
+// TestPadReplaced: a new pad of the original's format takes the place of the old one, in
+// the mailbox that both have.
+func TestPadReplaced(t *testing.T) {
+	r := newOTCRelay(t)
+	for _, v := range []otp.Version{otp.V1, otp.V2} {
+		old, files := newPad(t, v, 1<<14), newPad(t, v, 1<<14)
+		alice, bob := newPerson(t, "alice"), newPerson(t, "bob")
+		alice.addPad(r, old[0])
+		bob.addPad(r, old[1])
+		alice.say("bob", "one", messenger.AtRelay)
+		alice.until("it came", func() bool { return len(bob.texts("alice")) == 1 })
+		replace := func(p *person, file, as string) {
+			t.Helper()
+			o := p.padOptions(r, builtin.PadSetup{File: file})
+			o.As = as
+			if _, err := p.AddPad(patience(t), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		replace(alice, files[0], "bob")
+		alice.say("bob", "two, before he has the new pad", messenger.AtRelay)
+		bob.say("alice", "with the old one still", messenger.AtRelay)
+		alice.until("it came", func() bool { return len(alice.texts("bob")) == 1 })
+		if v == otp.V2 { // where the packet waits in the new pad's mailbox
+			replace(bob, files[1], "alice")
+			alice.until("it came", func() bool { return len(bob.texts("alice")) == 2 })
+		} else {
+			replace(bob, files[1], "alice")
+		}
+		alice.say("bob", "three", messenger.AtRelay)
+		alice.until("it came", func() bool {
+			all := bob.texts("alice")
+			return len(all) > 1 && all[len(all)-1] == "three"
+		})
+		alice.stop()
+		bob.stop()
+	}
+}
+
 // TestPadRefused: what is no pad, or is somebody's already, makes no contact.
 func TestPadRefused(t *testing.T) {
 	r := newOTCRelay(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"parley"
@@ -33,6 +34,16 @@ func (c *addPadCmd) Run(ctx context.Context, a *app) error {
 		return usage("--device needs --self and --peer: the two names on the pad")
 	case c.Device == "" && c.Self+c.Peer != "":
 		return usage("--self and --peer are for pads on a --device: a file says the names itself")
+	}
+	for _, file := range []string{c.Pad, c.Device} {
+		st, err := os.Stat(file)
+		switch {
+		case file == "":
+		case err != nil:
+			return &ownCode{exitProfile, fmt.Errorf("%s: %w", file, withoutPath(err))}
+		case !st.Mode().IsRegular():
+			return &ownCode{exitProfile, fmt.Errorf("%s is no file: name the .pad file, or the .random.store of the original's format", file)}
+		}
 	}
 	setup, err := builtin.MarshalPadSetup(builtin.PadSetup{File: c.Pad, Device: c.Device, Self: parley.Name(c.Self), Peer: parley.Name(c.Peer), Marks: c.Marks})
 	if err != nil {
@@ -68,6 +79,17 @@ func (c *grantCmd) Run(ctx context.Context, a *app) error {
 	return a.contact(ctx, c.Contact, fmt.Sprintf("%s gets %s of your pad to send with.\n", term.Line(c.Contact), term.Size(n)))
 }
 
+// padWarning tells on standard error that a pad is running out.
+func (a *app) padWarning(ctx context.Context, contact string) {
+	c, err := repeat(ctx, a, func(api messenger.API) (messenger.Contact, error) { return api.Contact(ctx, contact) })
+	if err == nil && c.Pad != nil && runsOut(c.Pad) {
+		a.note("%s has %s of pad left to send with: make a new one in time, and give it with “parley contact add-pad FILE --relay %s --as %s”.", term.Line(c.Name), term.Size(c.Pad.Left), "otc://HOST:PORT", quoted(c.Name))
+	}
+}
+
+// runsOut: less than a tenth of a half is left.
+func runsOut(p *messenger.Pad) bool { return p.Size > 0 && p.Left*20 < p.Size }
+
 // padText says in one line what a pad promises and how much of it is left.
 func padText(c messenger.Contact) string {
 	p := c.Pad
@@ -86,7 +108,7 @@ func padText(c messenger.Contact) string {
 		s += fmt.Sprintf(", about %d texts of 100 characters", n)
 	}
 	s += fmt.Sprintf("; %s left for %s.", term.Size(p.Theirs), term.Line(c.Name))
-	if p.Size > 0 && p.Left*20 < p.Size { // less than a tenth of a half
+	if runsOut(p) {
 		s += " It is running out: make a new one in time."
 	}
 	if p.Why != "" {

@@ -45,6 +45,9 @@ func (c *sendCmd) Run(ctx context.Context, a *app) error {
 	if err := a.sent(m, err); err != nil {
 		return err
 	}
+	if contact.Protocol == onePad && !a.json {
+		a.padWarning(ctx, contact.Name)
+	}
 	if first && !contact.Verified && !isTopic(contact) && contact.Protocol != onePad && contact.State == "connected" && !a.json {
 		a.note("You have not verified %s yet: parley verify %s", term.Line(contact.Name), quoted(contact.Name))
 	}
@@ -111,6 +114,9 @@ func (a *app) follow(ctx context.Context, m messenger.Message, until string, lim
 			m = now
 		}
 		where := "the message stays queued and goes out while “parley listen” or another command runs (see “parley queue”)"
+		if why := a.whyQueued(ctx, m.ID); why != "" {
+			where = "it waits (" + why + "), and goes on while “parley listen” or another command runs"
+		}
 		if m.State == messenger.AtRelay {
 			where = "the message is at the relay, and not yet on the device"
 		}
@@ -122,6 +128,17 @@ func (a *app) follow(ctx context.Context, m messenger.Message, until string, lim
 		}
 	}
 	return m, err
+}
+
+// whyQueued says why a message waits, if that is known.
+func (a *app) whyQueued(ctx context.Context, id string) string {
+	all, err := repeat(ctx, a, func(api messenger.API) ([]messenger.QueueEntry, error) { return api.Queue(ctx) })
+	for _, e := range all {
+		if err == nil && e.Message == id && e.State == "waiting for the pad" {
+			return e.Why
+		}
+	}
+	return ""
 }
 
 // sent prints what became of a message of ours and returns the error for it.
