@@ -68,18 +68,16 @@ type unpairCmd struct {
 }
 
 func (c *unpairCmd) Run() error {
-	return c.logged(server.Entry{Kind: server.KindUnpair, Client: c.Name}, func() error {
-		return server.Unpair(context.Background(), c.Dir, c.Name)
-	})
+	return c.logged(func(l *server.Log) error { return server.Unpair(context.Background(), l, c.Name) })
 }
 
-// logged does something and writes it into the event log.
-func (m *marked) logged(e server.Entry, do func() error) error {
+// logged does something that the event log is told of first.
+func (m *marked) logged(do func(*server.Log) error) error {
 	marks, err := m.marks()
 	if err != nil {
 		return err
 	}
-	if err := do(); err != nil {
+	if err := server.CheckMarks(m.Dir, marks); err != nil {
 		return err
 	}
 	var warned error
@@ -87,8 +85,8 @@ func (m *marked) logged(e server.Entry, do func() error) error {
 	if err != nil {
 		return err
 	}
-	l.Add(e)
-	return errors.Join(l.Close(), warned)
+	err = do(l)
+	return errors.Join(err, l.Close(), warned)
 }
 
 // amount is a number of bytes: 500, 1K, 2M.
@@ -113,6 +111,7 @@ func (a *amount) UnmarshalText(b []byte) error {
 type allowCmd struct {
 	marked
 	Peer string        `arg:"" help:"The contact whose pad may be used."`
+	Self string        `placeholder:"NAME" help:"Whose end of it, if the folder has pads of several people with that contact."`
 	Op   string        `default:"package" enum:"package,unpackage" help:"What may be done: package (send) or unpackage (open). Default: ${default}"`
 	UpTo amount        `name:"up-to" required:"" placeholder:"SIZE" help:"Longest message, such as 1K."`
 	For  time.Duration `placeholder:"TIME" help:"For how long, such as 1h; for ever if not given."`
@@ -122,17 +121,48 @@ func (c *allowCmd) Run(io *console) error {
 	if c.For < 0 {
 		return fmt.Errorf("%w: --for is a time to come", errUsage)
 	}
-	r := server.Rule{Peer: parley.Name(c.Peer), Op: c.Op, UpTo: int64(c.UpTo)}
+	self, err := c.self()
+	if err != nil {
+		return err
+	}
+	r := server.Rule{Self: self, Peer: parley.Name(c.Peer), Op: c.Op, UpTo: int64(c.UpTo)}
 	if c.For > 0 {
 		r.Until = time.Now().Add(c.For).UTC().Truncate(time.Second)
 	}
-	err := c.logged(server.Entry{Kind: server.KindRule, Peer: c.Peer, Text: "allowed without asking: " + r.String()}, func() error {
-		return server.Allow(context.Background(), c.Dir, r)
-	})
+	err = c.logged(func(l *server.Log) error { return server.Allow(context.Background(), l, r) })
 	if err == nil {
 		fmt.Fprintf(io.out, "Allowed without asking: %s\n", term.Line(r.String()))
 	}
 	return err
+}
+
+// self is whose pad a rule is about: a rule never holds for people who were not meant.
+func (c *allowCmd) self() (parley.Name, error) {
+	if c.Self != "" {
+		return parley.Name(c.Self), nil
+	}
+	marks, err := c.marks()
+	if err != nil {
+		return "", err
+	}
+	d, err := padstore.OpenDir(c.Dir, padstore.Options{Marks: marks})
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	var all []string
+	for _, p := range d.All() {
+		if p.Peer() == parley.Name(c.Peer) {
+			all = append(all, string(p.Self()))
+		}
+	}
+	switch len(all) {
+	case 1:
+		return parley.Name(all[0]), nil
+	case 0:
+		return "", fmt.Errorf("%w: there is no pad with %q here: give --self to set a rule before the pad comes", parley.ErrNoKey, c.Peer)
+	}
+	return "", fmt.Errorf("%w: %s have pads with %q: give --self", errUsage, strings.Join(all, ", "), c.Peer)
 }
 
 type rulesCmd struct{ folder }
@@ -148,12 +178,13 @@ func (c *rulesCmd) Run(io *console) error {
 type forbidCmd struct {
 	marked
 	Peer string `arg:"" help:"The contact."`
+	Self string `placeholder:"NAME" help:"Only for this person's pad."`
 	Op   string `default:"" enum:",package,unpackage" help:"Only this: package or unpackage."`
 }
 
 func (c *forbidCmd) Run() error {
-	return c.logged(server.Entry{Kind: server.KindRule, Peer: c.Peer, Text: "asked again: " + orAll(c.Op)}, func() error {
-		return server.Forbid(context.Background(), c.Dir, parley.Name(c.Peer), c.Op)
+	return c.logged(func(l *server.Log) error {
+		return server.Forbid(context.Background(), l, parley.Name(c.Self), parley.Name(c.Peer), c.Op)
 	})
 }
 
@@ -223,11 +254,4 @@ func (c *showCmd) Run(io *console) error {
 		return fmt.Errorf("%w: not all pads can be opened", parley.ErrMalformed)
 	}
 	return nil
-}
-
-func orAll(op string) string {
-	if op == "" {
-		return "everything"
-	}
-	return op
 }

@@ -18,6 +18,8 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -44,9 +46,9 @@ var exitCodes = []struct {
 	{exitOK, "done; of serve: ended as asked"},
 	{exitOther, "something else went wrong; the text says what"},
 	{exitUsage, "the command line is wrong"},
-	{exitFiles, "the folder or a file in it is missing, damaged, or open to others"},
+	{exitFiles, "the folder or a file in it is missing, damaged, open to others, or cannot be written"},
 	{exitListen, "an address cannot be listened on"},
-	{exitNotFound, "no such client or rule, or no device runs"},
+	{exitNotFound, "no such client, rule or pad, or no device runs"},
 	{exitMismatch, "the event log was changed"},
 }
 
@@ -93,10 +95,25 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	if err := k.Run(); err != nil {
-		fmt.Fprintln(stderr, "parley-pad:", err)
+		say := func() { fmt.Fprintln(stderr, "parley-pad:", err) }
+		if strings.HasPrefix(k.Command(), "serve") { // which ends, also at a terminal that was stopped by Ctrl-S
+			patiently(say)
+		} else {
+			say()
+		}
 		return exitCode(err)
 	}
 	return exitOK
+}
+
+// patiently waits a moment for something.
+func patiently(do func()) {
+	done := make(chan struct{})
+	go func() { do(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+	}
 }
 
 func exitCode(err error) int {
@@ -107,8 +124,8 @@ func exitCode(err error) int {
 		{exitMismatch, []error{server.ErrLog}},
 		{exitUsage, []error{server.ErrConfig, errUsage, parley.ErrRefused}},
 		{exitListen, []error{server.ErrListen}},
-		{exitNotFound, []error{server.ErrNoClient, server.ErrNoRule, server.ErrNotServing}},
-		{exitFiles, []error{fs.ErrNotExist, fs.ErrPermission, keyfile.ErrExposed, keyfile.ErrFormat, parley.ErrMalformed}},
+		{exitNotFound, []error{server.ErrNoClient, server.ErrNoRule, server.ErrNotServing, parley.ErrNoKey}},
+		{exitFiles, []error{fs.ErrNotExist, fs.ErrPermission, keyfile.ErrExposed, keyfile.ErrFormat, parley.ErrMalformed, server.ErrFolder, syscall.EROFS}},
 	} {
 		for _, kind := range k.kinds {
 			if errors.Is(err, kind) {

@@ -77,14 +77,22 @@ func (c *serveCmd) Run(io *console) error {
 	if s.PageURL != "" {
 		lines = append(lines, "page "+s.PageURL)
 	}
-	// In one piece: who waits for the first address may look for the others, too.
-	if _, err := fmt.Fprintln(io.out, strings.Join(lines, "\n")); err != nil {
-		s.Shutdown(context.Background())
-		return err
-	}
-	select {
-	case <-ctx.Done():
-	case err = <-s.Failed():
+	// In one piece: who waits for the first address may look for the others, too. Nobody may
+	// read it, and a signal still ends the device.
+	written := make(chan error, 1)
+	go func() {
+		_, err := fmt.Fprintln(io.out, strings.Join(lines, "\n"))
+		written <- err
+	}()
+	for running := true; running && err == nil; {
+		select {
+		case err = <-written:
+			written = nil
+		case err = <-s.Failed():
+			running = false
+		case <-ctx.Done():
+			running = false
+		}
 	}
 	stop() // a second signal ends it at once
 	if e := s.Shutdown(context.Background()); err == nil {

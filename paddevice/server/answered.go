@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"parley"
@@ -18,28 +19,30 @@ import (
 const (
 	answeredName = "answered"
 	maxAnswered  = 100_000
+	slack        = 1 << 20 // bytes of lines that say nothing any more, before they are left out
 )
 
-// answered knows which ids have been packaged, and which packets opened, so that a client
-// that repeats one, after a reply that was lost or a crash, does not have the person
-// asked again. That the same id cannot carry another message meanwhile is the pad's
-// business. Losing a line costs a question; what is done is taken out, on disk, before
-// the pad forgets the id. Several processes share the file.
+// answered knows for which client a packet was allowed that the pad still keeps: a client
+// that repeats its request, after a reply that was lost or a crash, does not have the
+// person asked again, another client does, and no client has another's packet burned.
+// Whether the pad keeps the packet is the pad's to say. Losing a line costs a question.
+// Several processes share the file.
 //
-// Its lines are "+ QUESTION PACKET" and "- PACKET", in hex.
+// Its lines are "+ PACKET CLIENT" and "- PACKET CLIENT", in hex.
 type answered struct {
 	dir string
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
-	by   map[string]string // question → packet
+	mu    sync.Mutex
+	file  *os.File
+	size  int64
+	by    map[string][]string // packet → clients
+	lines int                 // that are in force
 }
 
-// questionKey names a question. what is the id of a package, or the digest of a packet.
-func questionKey(op string, self, peer parley.Name, what []byte) string {
+// packetKey names a packet of a pad.
+func packetKey(self, peer parley.Name, digest [32]byte) string {
 	h := sha256.New()
-	for _, part := range []string{op, string(self), string(peer), string(what)} {
+	for _, part := range []string{string(self), string(peer), string(digest[:])} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
@@ -48,24 +51,31 @@ func questionKey(op string, self, peer parley.Name, what []byte) string {
 // openAnswered reads the file, and writes it anew without what is done.
 func openAnswered(ctx context.Context, dir string) (*answered, error) {
 	a := &answered{dir: dir}
-	return a, a.with(ctx, func() error {
-		var out []byte
-		for key, packet := range a.by {
-			out = fmt.Appendf(out, "+ %s %s\n", key, packet)
+	return a, a.with(ctx, a.tidy)
+}
+
+// tidy writes the file anew if most of it is done.
+func (a *answered) tidy() error {
+	var out []byte
+	for key, owners := range a.by {
+		for _, owner := range owners {
+			out = fmt.Appendf(out, "+ %s %s\n", key, owner)
 		}
-		if int64(len(out)) == a.size {
-			return nil
-		}
-		if err := keyfile.Replace(filepath.Join(dir, answeredName), out); err != nil {
-			return err
-		}
-		return a.refresh()
-	})
+	}
+	if int64(len(out)) == a.size {
+		return nil
+	}
+	if err := keyfile.Replace(filepath.Join(a.dir, answeredName), out); err != nil {
+		return err
+	}
+	return a.refresh()
 }
 
 // with does something while no other process changes the file, and what others have
 // written is known.
 func (a *answered) with(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	unlock, err := lock(ctx, a.dir)
@@ -86,6 +96,9 @@ func (a *answered) refresh() error {
 		return err
 	}
 	st, err := now.Stat()
+	if err == nil {
+		err = ours(path, st, "600")
+	}
 	if err != nil {
 		now.Close()
 		return err
@@ -99,7 +112,7 @@ func (a *answered) refresh() error {
 	}
 	a.file = now
 	if !same || st.Size() < a.size {
-		a.size, a.by = 0, map[string]string{}
+		a.size, a.lines, a.by = 0, 0, map[string][]string{}
 	}
 	b, err := io.ReadAll(io.NewSectionReader(now, a.size, st.Size()-a.size))
 	if err != nil {
@@ -113,60 +126,64 @@ func (a *answered) refresh() error {
 }
 
 func (a *answered) take(line string) {
-	var key, packet string
-	if n, _ := fmt.Sscanf(line, "+ %32s %64s\n", &key, &packet); n == 2 {
-		a.by[key] = packet
-	} else if n, _ := fmt.Sscanf(line, "- %64s\n", &packet); n == 1 {
-		a.drop(packet)
+	var sign, key, owner string
+	if n, _ := fmt.Sscanf(line, "%1s %32s %32s\n", &sign, &key, &owner); n != 3 || len(line) != len("+ \n")+2*32+1 {
+		return // torn
+	}
+	owners := slices.DeleteFunc(a.by[key], func(o string) bool { return o == owner })
+	a.lines -= len(a.by[key]) - len(owners)
+	if sign == "+" {
+		owners = append(owners, owner)
+		a.lines++
+	}
+	if a.by[key] = owners; len(owners) == 0 {
+		delete(a.by, key)
 	}
 }
 
-func (a *answered) drop(packet string) (found bool) {
-	for key, p := range a.by {
-		if p == packet {
-			delete(a.by, key)
-			found = true
-		}
-	}
-	return found
-}
-
-// has reports whether a question was answered. When that cannot be known it was not.
-func (a *answered) has(ctx context.Context, key string) (ok bool) {
-	err := a.with(ctx, func() error {
-		_, ok = a.by[key]
+// owners returns for whom a packet was allowed.
+func (a *answered) owners(ctx context.Context, key string) (all []string, err error) {
+	err = a.with(ctx, func() error {
+		all = slices.Clone(a.by[key])
 		return nil
 	})
-	return ok && err == nil
+	return all, err
 }
 
-func (a *answered) add(ctx context.Context, key string, packet [32]byte) error {
+// add makes a packet a client's, too.
+func (a *answered) add(ctx context.Context, key, owner string) error {
 	return a.with(ctx, func() error {
-		if _, ok := a.by[key]; ok || len(a.by) >= maxAnswered {
+		if slices.Contains(a.by[key], owner) || a.lines >= maxAnswered {
 			return nil
 		}
-		return a.write(fmt.Sprintf("+ %s %x\n", key, packet))
+		return a.write("+", key, owner)
 	})
 }
 
-// done forgets a packet. It must come before the pad does.
-func (a *answered) done(ctx context.Context, packet [32]byte) error {
+// drop takes a packet from a client, on disk.
+func (a *answered) drop(ctx context.Context, key string, owners ...string) error {
+	if len(owners) == 0 {
+		return nil
+	}
 	return a.with(ctx, func() error {
-		text := hex.EncodeToString(packet[:])
-		for _, p := range a.by {
-			if p == text {
-				if err := a.write("- " + text + "\n"); err != nil {
+		for _, owner := range owners {
+			if slices.Contains(a.by[key], owner) {
+				if err := a.write("-", key, owner); err != nil {
 					return err
 				}
-				return a.file.Sync()
 			}
 		}
-		return nil
+		if line := int64(len("+ \n") + 2*32 + 1); a.size > slack+4*line*int64(a.lines) {
+			return a.tidy()
+		}
+		return a.file.Sync()
 	})
 }
 
-func (a *answered) write(line string) error {
+func (a *answered) write(sign, key, owner string) error {
+	line := fmt.Sprintf("%s %s %s\n", sign, key, owner)
 	if _, err := io.WriteString(a.file, line); err != nil {
+		a.file.Truncate(a.size) // half a line would spoil the next one
 		return err
 	}
 	a.take(line)

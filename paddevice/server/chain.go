@@ -13,8 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"parley/internal/keyfile"
 )
 
 const logName = "events.log"
@@ -47,23 +45,20 @@ type tail struct {
 	hash [sha256.Size]byte
 }
 
-// head is what is kept outside the folder, so that a log that was cut is known.
-type head struct {
-	N    int64  `json:"n"`
-	Hash string `json:"hash"`
-}
-
-// walk reads the whole lines of a log from t on. each may be nil; a line that is no entry
-// comes to it with an error.
-func walk(f io.ReaderAt, t tail, each func(line int64, e *Entry, err error) error) (tail, error) {
-	r := bufio.NewReaderSize(io.NewSectionReader(f, t.size, 1<<62), maxLine)
+// walk reads the whole lines of a log. each gets where a line ends, the line, and the
+// entry, which is nil with an error if it is none, and has an error if it does not follow
+// the line before.
+func walk(f io.ReaderAt, each func(t tail, line []byte, e *Entry, err error)) (t tail, err error) {
+	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, 1<<62), maxLine)
 	for {
 		b, err := r.ReadSlice('\n')
-		whole := bytes.Clone(b)
-		for errors.Is(err, bufio.ErrBufferFull) { // no line of ours: taken as it is, and found wrong
+		line := bytes.Clone(b)
+		size := int64(len(b))
+		for errors.Is(err, bufio.ErrBufferFull) {
 			b, err = r.ReadSlice('\n')
-			if len(whole) < 1<<20 {
-				whole = append(whole, b...)
+			size += int64(len(b))
+			if len(line) < 1<<20 { // longer is none of ours
+				line = append(line, b...)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -72,165 +67,131 @@ func walk(f io.ReaderAt, t tail, each func(line int64, e *Entry, err error) erro
 		if err != nil {
 			return t, err
 		}
-		line := whole[:len(whole)-1]
-		prev := t.hash
-		t.size += int64(len(whole))
-		t.n++
-		t.hash = sha256.Sum256(line)
-		if each == nil {
-			continue
-		}
-		e := &Entry{}
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		prev := hex.EncodeToString(t.hash[:])
+		t = tail{t.size + size, t.n + 1, sha256.Sum256(line)}
+		e, wrong := &Entry{}, error(nil)
 		switch err := json.Unmarshal(line, e); {
 		case err != nil:
-			err = each(t.n, nil, fmt.Errorf("%w: line %d is none of the log's", ErrLog, t.n))
-			if err != nil {
-				return t, err
-			}
-			continue
-		case e.N != t.n || e.Prev != hex.EncodeToString(prev[:]):
-			err = fmt.Errorf("%w: line %d does not follow the line before it: one of the two was changed, or lines are missing between them", ErrLog, t.n)
-			if err := each(t.n, e, err); err != nil {
-				return t, err
-			}
-			continue
+			e, wrong = nil, fmt.Errorf("%w: line %d is none of the log's", ErrLog, t.n)
+		case e.N != t.n || e.Prev != prev:
+			wrong = fmt.Errorf("%w: line %d does not follow the line before it: one of the two was changed, or lines are missing between them", ErrLog, t.n)
 		}
-		if err := each(t.n, e, nil); err != nil {
-			return t, err
+		each(t, line, e, wrong)
+	}
+}
+
+// A finding is what a log looks like beside its mark.
+type finding struct {
+	end     tail
+	torn    bool // something that is no whole line follows
+	missing []string
+	fresh   error // what is wrong, and no line tells of it yet
+	told    error // what was wrong before, and a line tells of it
+}
+
+// look compares a log with its mark h, which may be nil. each gets the entries, and may be
+// nil.
+func look(f *os.File, h *head, each func(*Entry)) (found finding, err error) {
+	if each == nil {
+		each = func(*Entry) {}
+	}
+	fresh := func(format string, args ...any) {
+		if found.fresh == nil {
+			found.fresh = fmt.Errorf("%w: %w", ErrLog, fmt.Errorf(format, args...))
 		}
 	}
+	known := head{}
+	if h != nil {
+		known = *h
+	}
+	if known.Broken != "" {
+		found.told = fmt.Errorf("%w: at line %d: %s", ErrLog, known.From, known.Broken)
+	}
+	var size int64
+	if f != nil {
+		found.end, err = walk(f, func(t tail, line []byte, e *Entry, err error) {
+			if e != nil {
+				each(e)
+			}
+			if err != nil && t.n <= known.From {
+				found.told = first(found.told, err)
+			} else if found.fresh == nil {
+				found.fresh = err
+			}
+			if e != nil && e.Kind == KindLog {
+				found.told = first(found.told, fmt.Errorf("%w: line %d tells how", ErrLog, t.n))
+			}
+			if h == nil {
+				return
+			}
+			if t.n == known.N && (t.size != known.Size || hex.EncodeToString(t.hash[:]) != known.Hash) {
+				fresh("line %d is not what it was: the log was written anew", t.n)
+			}
+			if i := t.n - known.N - 1; i >= 0 && (i >= int64(len(known.Lines)) || string(line) != known.Lines[i]) {
+				fresh("line %d was written by something else", t.n)
+			}
+		})
+		if err != nil {
+			return found, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			return found, err
+		}
+		size = st.Size()
+	}
+	found.torn = size > found.end.size
+	if h == nil {
+		return found, nil
+	}
+	if found.end.n < known.N {
+		fresh("it had %d lines and has %d: the end was cut off, or an old copy was put back", known.N, found.end.n)
+		return found, nil
+	}
+	if i := found.end.n - known.N; i < int64(len(known.Lines)) { // a crash came between
+		found.missing = known.Lines[i:]
+	}
+	if found.torn && len(found.missing) == 0 {
+		fresh("something that is no line stands at its end")
+	}
+	return found, nil
+}
+
+func first(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 // ReadLog shows each entry of a folder's log and checks that the log is whole: the chain,
-// and by the mark outside the folder that nothing was cut off its end. The error is
-// [ErrLog] for the first thing that is wrong, when all entries were shown. each may be nil.
+// and by the mark outside the folder that nothing was changed, cut off or added. The error
+// is [ErrLog] for the first thing that is wrong, when all entries were shown; what was
+// wrong once stays so. each may be nil.
 func ReadLog(dir, marks string, each func(*Entry)) error {
+	h, damaged := readHead(dir, marks)
+	if damaged != nil && !errors.Is(damaged, ErrLog) {
+		return damaged
+	}
 	f, err := os.Open(filepath.Join(dir, logName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return checkHead(dir, marks, tail{}, nil)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	if err == nil {
+		defer f.Close()
+	} else {
+		f = nil
+	}
+	found, err := look(f, h, each)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	var first error
-	hashes := map[int64][sha256.Size]byte{}
-	h, err := readHead(dir, marks)
-	if err != nil {
-		return err
-	}
-	last := tail{}
-	t, err := walk(f, tail{}, func(_ int64, e *Entry, err error) error {
-		if first == nil {
-			first = err
-		}
-		if e != nil && each != nil {
+	for _, line := range found.missing { // on disk in the mark, and put back by the next device
+		e := &Entry{}
+		if json.Unmarshal([]byte(line), e) == nil && each != nil && found.fresh == nil {
 			each(e)
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if h != nil && h.N > 0 && h.N < t.n { // where the mark is, for its hash
-		if last, err = walkTo(f, h.N); err != nil {
-			return err
-		}
-		hashes[h.N] = last.hash
-	}
-	hashes[t.n] = t.hash
-	if first != nil {
-		return first
-	}
-	return checkHead(dir, marks, t, hashes)
-}
-
-// walkTo reads up to line n.
-func walkTo(f io.ReaderAt, n int64) (t tail, err error) {
-	stop := errors.New("there")
-	t, err = walk(f, t, func(line int64, _ *Entry, _ error) error {
-		if line == n {
-			return stop
-		}
-		return nil
-	})
-	if errors.Is(err, stop) {
-		err = nil
-	}
-	return t, err
-}
-
-// checkHead compares a log's end with the mark.
-func checkHead(dir, marks string, t tail, hashes map[int64][sha256.Size]byte) error {
-	h, err := readHead(dir, marks)
-	if err != nil || h == nil {
-		return err
-	}
-	if h.N > t.n {
-		return fmt.Errorf("%w: it had %d lines and has %d: the end was cut off, or an old copy was put back", ErrLog, h.N, t.n)
-	}
-	if hash, ok := hashes[h.N]; ok && h.N > 0 && h.Hash != hex.EncodeToString(hash[:]) {
-		return fmt.Errorf("%w: line %d is not what it was: the log was written anew", ErrLog, h.N)
-	}
-	return nil
-}
-
-// headPath is by the folder's path: a log that was removed is missed, too.
-func headPath(dir, marks string) (string, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
-	}
-	sum := sha256.Sum256([]byte(abs))
-	return filepath.Join(marks, "events-"+hex.EncodeToString(sum[:8])), nil
-}
-
-func readHead(dir, marks string) (*head, error) {
-	path, err := headPath(dir, marks)
-	if err != nil {
-		return nil, err
-	}
-	b, err := keyfile.Read(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	h := &head{}
-	if err == nil {
-		err = json.Unmarshal(b, h)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the mark of the event log: %w", err)
-	}
-	return h, nil
-}
-
-func writeHead(dir, marks string, t tail) error {
-	path, err := headPath(dir, marks)
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(head{t.n, hex.EncodeToString(t.hash[:])})
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(marks, 0o700); err != nil {
-		return err
-	}
-	return keyfile.Replace(path, append(b, '\n'))
-}
-
-// MarksDir is the default folder of marks, which padstore uses as well.
-func MarksDir() (string, error) {
-	state := os.Getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(state) {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("there is no folder for marks: give one: %w", err)
-		}
-		state = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(state, "parley", "marks"), nil
+	return first(damaged, first(found.fresh, found.told))
 }

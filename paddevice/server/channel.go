@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,7 +25,7 @@ func (d *device) channel(w http.ResponseWriter, r *http.Request) {
 	}
 	name, known, err := clientOf(d.dir, fp)
 	if err != nil {
-		d.say("Clients cannot be told apart, and none gets anything: %v\n", err)
+		d.trouble("clients cannot be told apart, and none gets anything", err)
 	}
 	if !known && r.URL.Path != paddevice.PathPair {
 		d.log.Add(Entry{Kind: KindClient, Text: fmt.Sprintf("from %s, with the key %x…", r.RemoteAddr, fp[:8])})
@@ -38,15 +39,18 @@ func (d *device) channel(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only POST", http.StatusMethodNotAllowed)
 		return
 	}
-	if !known { // a stranger's request is short
+	var large places // none: a stranger's request is short
+	if known {
+		large = pairedLarge.of(fp)
+	} else {
 		w.Header().Set("Connection", "close")
-		r.Body = http.MaxBytesReader(w, r.Body, maxHeader)
 	}
-	body, err := readBody(w, r)
+	body, release, err := readBody(w, r, large)
 	if err != nil {
 		return
 	}
 	q, err := paddevice.ParseRequest(body)
+	release()
 	if err != nil {
 		reply(w, http.StatusBadRequest, paddevice.Fail(err))
 		return
@@ -55,10 +59,10 @@ func (d *device) channel(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == paddevice.PathPair {
 		err = d.pair(r, name, known, fp, q)
 	} else {
-		a, err = d.answer(r.Context(), r.URL.Path, name, q)
+		a, err = d.answer(r.Context(), r.URL.Path, name, fp, q)
 	}
 	if err != nil {
-		reply(w, statusOf(err), paddevice.Fail(err))
+		reply(w, statusOf(err), paddevice.Fail(d.outward(err)))
 		return
 	}
 	reply(w, http.StatusOK, a)
@@ -85,8 +89,9 @@ var errPath = fmt.Errorf("%w: the device has nothing of that name", parley.ErrRe
 
 var errNoID = fmt.Errorf("%w: a package has an id that is not zero", parley.ErrMalformed)
 
-func (d *device) answer(ctx context.Context, path, client string, q *paddevice.Request) (a paddevice.Reply, err error) {
-	j := job{client: client, self: q.Self, peer: q.Peer, id: &q.ID, data: q.Data}
+func (d *device) answer(ctx context.Context, path, client string, fp paddevice.Fingerprint, q *paddevice.Request) (a paddevice.Reply, err error) {
+	j := &job{client: client, owner: ownerOf(hex.EncodeToString(fp[:])), self: q.Self, peer: q.Peer, id: &q.ID, data: q.Data}
+	q.Data = nil // the job may let it go
 	switch path {
 	case paddevice.PathPackage, paddevice.PathGrant:
 		switch {
@@ -94,8 +99,8 @@ func (d *device) answer(ctx context.Context, path, client string, q *paddevice.R
 			err = errNoID
 		case path == paddevice.PathGrant:
 			a.Data, err = d.granted(ctx, j, q.N)
-		case len(q.Data) > otp.MaxBody:
-			err = fmt.Errorf("%w: a message of %d bytes, at most %d", parley.ErrRefused, len(q.Data), otp.MaxBody)
+		case len(j.data) > otp.MaxBody:
+			err = fmt.Errorf("%w: a message of %d bytes, at most %d", parley.ErrRefused, len(j.data), otp.MaxBody)
 		default:
 			a.Data, err = d.packaged(ctx, j)
 		}
@@ -120,13 +125,11 @@ func (d *device) pair(r *http.Request, name string, known bool, fp paddevice.Fin
 	if known && name == q.Name {
 		return nil
 	}
-	defer d.log.Sync()
-	err := pair(r.Context(), d.dir, q.Name, fp, q.Secret)
-	switch {
-	case errors.Is(err, errCode):
+	err := pair(r.Context(), d.log, q.Name, fp, q.Secret)
+	if errors.Is(err, errCode) {
 		d.log.Add(Entry{Kind: KindCode, Text: "from " + r.RemoteAddr})
-	case err == nil:
-		d.log.Add(Entry{Kind: KindPair, Client: q.Name, Text: fmt.Sprintf("with the key %x…", fp[:8])})
+		d.log.Sync()
 	}
+	d.internal("pair", &job{client: q.Name}, err)
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -154,14 +155,13 @@ func TestChannelConfirm(t *testing.T) {
 	go ask(ctx, 1)
 	w.question()
 	go ask(ctx, 1)
-	for c, n := w.s.dev.confirm, 0; n < 2; { // until both wait
-		_, _, changed := c.Shown()
-		c.mu.Lock()
-		n = c.waiting[0].waiting
-		c.mu.Unlock()
-		if n < 2 {
-			<-changed
+	for n := 0; n < 2; runtime.Gosched() { // until both wait
+		f := &w.s.dev.flights
+		f.mu.Lock()
+		for _, fl := range f.by {
+			n = fl.waiting
 		}
+		f.mu.Unlock()
 	}
 	if q := w.answer(true); q.More != 0 {
 		t.Error("two questions")
@@ -302,7 +302,7 @@ func TestPairing(t *testing.T) {
 	}
 	// A code that is too old.
 	code = newCode()
-	check(t, changeJSON(ctx, w.dir, pairingName, func(p *pairing) error { p.Until = time.Now().Add(-time.Second); return nil }))
+	check(t, changeJSON(ctx, w.dir, pairingName, func(p *pairing) (*Log, *Entry, error) { p.Until = time.Now().Add(-time.Second); return nil, nil, nil }))
 	if _, err := pairAs(code, "late"); !errors.Is(err, parley.ErrDenied) {
 		t.Error(err)
 	}
@@ -312,11 +312,11 @@ func TestPairing(t *testing.T) {
 	defer c.Close()
 	_, err = c.Status(ctx, "bob")
 	check(t, err)
-	check(t, Unpair(ctx, w.dir, "laptop"))
+	check(t, Unpair(ctx, w.s.dev.log, "laptop"))
 	if _, err := c.Status(ctx, "bob"); !errors.Is(err, parley.ErrDenied) {
 		t.Error(err)
 	}
-	if err := Unpair(ctx, w.dir, "laptop"); !errors.Is(err, ErrNoClient) {
+	if err := Unpair(ctx, w.s.dev.log, "laptop"); !errors.Is(err, ErrNoClient) {
 		t.Error(err)
 	}
 	if k := w.kinds(); !slices.Contains(k, KindClient) || !slices.Contains(k, KindCode) {
@@ -449,7 +449,7 @@ func FuzzChannel(f *testing.F) {
 	check(f, err)
 	fp, err := paddevice.KeyFingerprint(key)
 	check(f, err)
-	check(f, add(w.dir, "fuzzer", fp))
+	check(f, add(s.dev.log, "fuzzer", fp))
 	cert, err := paddevice.Certificate(key)
 	check(f, err)
 	state := &tls.ConnectionState{PeerCertificates: parsed(f, cert)}

@@ -23,7 +23,7 @@ const DefaultTimeout = 60 * time.Second
 const (
 	maxQuestions = 32
 	maxOfOne     = 16
-	maxHeld      = 64 << 20 // bytes of their messages, which wait in memory
+	maxOfRPC     = 4 // whoever reaches its port may ask: paired clients must get their turn
 )
 
 // What a client may want to do with a pad.
@@ -38,6 +38,7 @@ type Question struct {
 	Op         string
 	Self, Peer parley.Name
 	Client     string // who asks
+	Again      bool   // it was done before, for another client: no more pad is used
 	Message    int64  // bytes of the message, or at most so many
 	Pad        int64  // bytes of pad that this uses up
 	Left       int64  // bytes of pad that are left for sending after it
@@ -49,18 +50,15 @@ type Asked struct {
 	Number string        // what the answer must repeat
 	Within time.Duration // until it is denied
 	More   int           // questions behind it
-
 }
 
 type question struct {
 	Question
-	key     string
-	number  string
-	until   time.Time // zero: not shown yet
-	timer   *time.Timer
-	waiting int
-	done    chan struct{}
-	err     error
+	number string
+	until  time.Time // zero: not shown yet
+	timer  *time.Timer
+	done   chan struct{}
+	err    error
 }
 
 // Why a question was not answered by yes. All of them are [parley.ErrDenied].
@@ -102,11 +100,10 @@ func NewConfirm(timeout time.Duration, outcome func(q Question, number string, e
 	return &Confirm{timeout: timeout, outcome: outcome, changed: make(chan struct{})}
 }
 
-// Ask asks and waits for the answer; nil is yes. The same key while the question is open
-// is the same question. When all who wait for it have gone, so has the question.
-func (c *Confirm) Ask(ctx context.Context, key string, what Question) error {
+// Ask asks and waits for the answer; nil is yes. When ctx ends first, the question goes.
+func (c *Confirm) Ask(ctx context.Context, what Question) error {
 	c.mu.Lock()
-	q, err := c.join(key, what)
+	q, err := c.add(what)
 	c.mu.Unlock()
 	if err != nil {
 		return err
@@ -123,32 +120,27 @@ func (c *Confirm) Ask(ctx context.Context, key string, what Question) error {
 		return q.err
 	default:
 	}
-	if q.waiting--; q.waiting == 0 {
-		c.end(q, context.Cause(ctx))
-	}
+	c.end(q, context.Cause(ctx))
 	return context.Cause(ctx)
 }
 
-func (c *Confirm) join(key string, what Question) (*question, error) {
+func (c *Confirm) add(what Question) (*question, error) {
 	if c.closed {
 		return nil, errStopping
 	}
-	of, held := 0, what.Message
+	of, most := 0, maxOfOne
+	if what.Client == rpcClient {
+		most = maxOfRPC
+	}
 	for _, q := range c.waiting {
-		if q.key == key {
-			q.waiting++
-			c.show()
-			return q, nil
-		}
-		held += q.Message
 		if q.Client == what.Client {
 			of++
 		}
 	}
-	if len(c.waiting) >= maxQuestions || of >= maxOfOne || held > maxHeld {
+	if len(c.waiting) >= maxQuestions || of >= most {
 		return nil, errBusy
 	}
-	q := &question{Question: what, key: key, waiting: 1, done: make(chan struct{})}
+	q := &question{Question: what, done: make(chan struct{})}
 	// An answer that comes late must not fit the question that came instead.
 	for q.number == "" || slices.Contains(c.recent[:], q.number) {
 		n, err := rand.Int(rand.Reader, big.NewInt(900))

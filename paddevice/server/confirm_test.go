@@ -19,7 +19,7 @@ func TestConfirmTimeout(t *testing.T) {
 		var ends []error
 		c := NewConfirm(time.Minute, func(_ Question, _ string, err error) { ends = append(ends, err) })
 		begin := time.Now()
-		if err := c.Ask(t.Context(), "a", aQuestion); !errors.Is(err, parley.ErrDenied) || !errors.Is(err, errTimeout) {
+		if err := c.Ask(t.Context(), aQuestion); !errors.Is(err, parley.ErrDenied) || !errors.Is(err, errTimeout) {
 			t.Error(err)
 		}
 		if d := time.Since(begin); d != time.Minute {
@@ -40,7 +40,7 @@ func TestConfirmQueue(t *testing.T) {
 			go func() {
 				q := aQuestion
 				q.Message = int64(i)
-				got <- fmt.Sprint(name, " ", c.Ask(t.Context(), name, q))
+				got <- fmt.Sprint(name, " ", c.Ask(t.Context(), q))
 			}()
 			synctest.Wait()
 		}
@@ -77,29 +77,19 @@ func TestConfirmQueue(t *testing.T) {
 	})
 }
 
-// The same question twice is asked once; it goes when all who ask have gone.
-func TestConfirmJoin(t *testing.T) {
+// A question goes when who asks has gone, and a yes that comes then does nothing.
+func TestConfirmGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewConfirm(time.Minute, nil)
-		one, leave := context.WithCancel(t.Context())
-		two, leave2 := context.WithCancel(t.Context())
-		got := make(chan error, 2)
-		go func() { got <- c.Ask(one, "a", aQuestion) }()
-		go func() { got <- c.Ask(two, "a", aQuestion) }()
+		ctx, leave := context.WithCancel(t.Context())
+		got := make(chan error, 1)
+		go func() { got <- c.Ask(ctx, aQuestion) }()
 		synctest.Wait()
-		if a, _, _ := c.Shown(); a == nil || a.More != 0 {
-			t.Fatal(a)
-		}
+		a, _, changed := c.Shown()
 		leave()
 		if err := <-got; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		a, _, changed := c.Shown()
-		if a == nil {
-			t.Fatal("gone too early")
-		}
-		leave2()
-		<-got
 		<-changed
 		if a, _, _ := c.Shown(); a != nil {
 			t.Error("still there")
@@ -113,20 +103,29 @@ func TestConfirmJoin(t *testing.T) {
 func TestConfirmBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewConfirm(time.Minute, nil)
-		for i := range maxOfOne {
-			go c.Ask(t.Context(), fmt.Sprint(i), aQuestion)
+		for range maxOfOne {
+			go c.Ask(t.Context(), aQuestion)
 		}
 		synctest.Wait()
-		if err := c.Ask(t.Context(), "more", aQuestion); !errors.Is(err, errBusy) || !errors.Is(err, parley.ErrDenied) {
+		if err := c.Ask(t.Context(), aQuestion); !errors.Is(err, errBusy) || !errors.Is(err, parley.ErrDenied) {
 			t.Error(err)
 		}
-		other := aQuestion
-		other.Client, other.Message = "desk", maxHeld
-		if err := c.Ask(t.Context(), "large", other); !errors.Is(err, errBusy) {
+		// Who reaches the RPC cannot fill the queue: others still get their turn.
+		rpc := aQuestion
+		rpc.Client = rpcClient
+		for range maxOfRPC {
+			go c.Ask(t.Context(), rpc)
+		}
+		synctest.Wait()
+		if err := c.Ask(t.Context(), rpc); !errors.Is(err, errBusy) {
 			t.Error(err)
 		}
+		desk := aQuestion
+		desk.Client = "desk"
+		go c.Ask(t.Context(), desk)
+		synctest.Wait()
 		seen := map[string]bool{}
-		for range maxOfOne {
+		for range maxOfOne + maxOfRPC + 1 {
 			a, _, _ := c.Shown()
 			if seen[a.Number] {
 				t.Errorf("number %s twice", a.Number)
@@ -134,10 +133,10 @@ func TestConfirmBounds(t *testing.T) {
 			seen[a.Number] = true
 			check(t, c.Answer(a.Number, false))
 		}
-		go c.Ask(t.Context(), "last", aQuestion)
+		go c.Ask(t.Context(), aQuestion)
 		synctest.Wait()
 		c.Close()
-		if err := c.Ask(t.Context(), "late", aQuestion); !errors.Is(err, parley.ErrOffline) {
+		if err := c.Ask(t.Context(), aQuestion); !errors.Is(err, parley.ErrOffline) {
 			t.Error(err)
 		}
 		synctest.Wait()
@@ -148,7 +147,9 @@ func TestConfirmBounds(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &screen{}
-		term := &terminal{out: out, pair: func() string { return "CODE\n" }}
+		term := newTerminal(out)
+		defer term.close()
+		term.pair = func() string { return "CODE\n" }
 		c := NewConfirm(time.Minute, term.told)
 		term.confirm = c
 		ctx, stop := context.WithCancel(t.Context())
@@ -156,7 +157,7 @@ func TestTerminal(t *testing.T) {
 		got := make(chan error, 1)
 		q := aQuestion
 		q.Client = "ev\x1b[31mil\n"
-		go func() { got <- c.Ask(t.Context(), "a", q) }()
+		go func() { got <- c.Ask(t.Context(), q) }()
 		synctest.Wait()
 		a, _, _ := c.Shown()
 		term.read(strings.NewReader("\n\ny\nyes\ny 000\n" + a.Number + "\nn\np\nhelp\n"))
@@ -168,7 +169,7 @@ func TestTerminal(t *testing.T) {
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
-		go func() { got <- c.Ask(t.Context(), "b", aQuestion) }()
+		go func() { got <- c.Ask(t.Context(), aQuestion) }()
 		synctest.Wait()
 		a, _, _ = c.Shown()
 		term.read(strings.NewReader("no " + a.Number))

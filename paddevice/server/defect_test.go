@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -53,7 +53,7 @@ func TestDefect3ForgedPackages(t *testing.T) {
 	if files() != before {
 		t.Error("forged packages have changed the pad's files")
 	}
-	if lines := strings.Count(w.read(logName), "\n"); lines > 12 {
+	if lines := strings.Count(w.read(logName), "\n"); lines > 20 {
 		t.Errorf("%d lines in the log", lines)
 	}
 	if got := w.call("unpackage", "alice", "bob", seal(200, "three")); !strings.Contains(got, `"skip_detected":true`) {
@@ -157,62 +157,85 @@ func errText(err error) string {
 
 func TestRules(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	for name, r := range map[string]Rule{"no op": {Peer: "bob"}, "grant": {Peer: "bob", Op: OpGrant}, "no peer": {Op: OpPackage}, "less than nothing": {Peer: "bob", Op: OpPackage, UpTo: -1}} {
-		if err := Allow(ctx, dir, r); !errors.Is(err, parley.ErrRefused) {
+	w := newWorld(t)
+	dir := w.dir
+	l, err := OpenLog(dir, w.marks, nil, nil)
+	check(t, err)
+	defer l.Close()
+	for name, r := range map[string]Rule{
+		"no op": {Self: "alice", Peer: "bob"}, "grant": {Self: "alice", Peer: "bob", Op: OpGrant}, "no peer": {Self: "alice", Op: OpPackage},
+		"no self": {Peer: "bob", Op: OpPackage}, "less than nothing": {Self: "alice", Peer: "bob", Op: OpPackage, UpTo: -1},
+	} {
+		if err := Allow(ctx, l, r); !errors.Is(err, parley.ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	check(t, Allow(ctx, dir, Rule{Peer: "bob", Op: OpPackage, UpTo: 1024}))
-	check(t, Allow(ctx, dir, Rule{Peer: "carol", Op: OpUnpackage, UpTo: 10, Until: time.Now().Add(time.Hour)}))
-	check(t, Allow(ctx, dir, Rule{Peer: "dave", Op: OpPackage, UpTo: 10, Until: time.Now().Add(-time.Hour)}))
+	check(t, Allow(ctx, l, Rule{Self: "alice", Peer: "bob", Op: OpPackage, UpTo: 1024}))
+	check(t, Allow(ctx, l, Rule{Self: "alice", Peer: "carol", Op: OpUnpackage, UpTo: 10, Until: time.Now().Add(time.Hour)}))
+	check(t, Allow(ctx, l, Rule{Self: "alice", Peer: "dave", Op: OpPackage, UpTo: 10, Until: time.Now().Add(-time.Hour)}))
 	for _, c := range []struct {
-		peer parley.Name
-		op   string
-		size int64
-		want bool
+		self, peer parley.Name
+		op         string
+		size       int64
+		want       bool
 	}{
-		{"bob", OpPackage, 1024, true}, {"bob", OpPackage, 1025, false}, {"bob", OpUnpackage, 1, false}, {"Bob", OpPackage, 1, false},
-		{"carol", OpUnpackage, 10, true}, {"carol", OpPackage, 1, false}, {"dave", OpPackage, 1, false}, {"bob", OpGrant, 1, false},
+		{"alice", "bob", OpPackage, 1024, true}, {"alice", "bob", OpPackage, 1025, false}, {"alice", "bob", OpUnpackage, 1, false}, {"alice", "Bob", OpPackage, 1, false},
+		{"alice", "carol", OpUnpackage, 10, true}, {"alice", "carol", OpPackage, 1, false}, {"alice", "dave", OpPackage, 1, false}, {"alice", "bob", OpGrant, 1, false},
+		{"eve", "bob", OpPackage, 1, false}, {"", "bob", OpPackage, 1, false},
 	} {
-		if got, err := allowed(dir, Question{Op: c.op, Peer: c.peer, Message: c.size}); got != c.want || err != nil {
+		if got, err := allowed(dir, Question{Op: c.op, Self: c.self, Peer: c.peer, Message: c.size}); got != c.want || err != nil {
 			t.Errorf("%v: %v, %v", c, got, err)
 		}
 	}
-	check(t, Forbid(ctx, dir, "bob", ""))
-	if err := Forbid(ctx, dir, "bob", ""); !errors.Is(err, ErrNoRule) {
+	if err := Forbid(ctx, l, "eve", "bob", ""); !errors.Is(err, ErrNoRule) {
 		t.Error(err)
 	}
-	if err := Forbid(ctx, dir, "carol", OpPackage); !errors.Is(err, ErrNoRule) {
+	check(t, Forbid(ctx, l, "", "bob", ""))
+	if err := Forbid(ctx, l, "", "bob", ""); !errors.Is(err, ErrNoRule) {
+		t.Error(err)
+	}
+	if err := Forbid(ctx, l, "alice", "carol", OpPackage); !errors.Is(err, ErrNoRule) {
 		t.Error(err)
 	}
 	if all, err := Rules(dir); err != nil || len(all) != 1 || all[0].Peer != "carol" {
 		t.Error(all, err)
 	}
-	check(t, os.WriteFile(filepath.Join(dir, rulesName), []byte("{"), 0o600))
-	if yes, err := allowed(dir, Question{Op: OpUnpackage, Peer: "carol", Message: 1}); yes || err == nil {
+	w.file(rulesName, []byte(`[{"peer":"carol","op":"unpackage","up_to":10}]`)) // for nobody's pad
+	if yes, err := allowed(dir, Question{Op: OpUnpackage, Self: "alice", Peer: "carol", Message: 1}); yes || err != nil {
+		t.Error("a rule without its person allows", yes, err)
+	}
+	w.file(rulesName, []byte("{"))
+	if yes, err := allowed(dir, Question{Op: OpUnpackage, Self: "alice", Peer: "carol", Message: 1}); yes || err == nil {
 		t.Error("rules that cannot be read allow something")
 	}
 }
 
-// A rule is in force while the device runs, and no longer; it is no client's to set.
+// A rule is in force while the device runs, and no longer; its use is in the log.
 func TestRulesServed(t *testing.T) {
 	w := newWorld(t)
 	w.v1("alice", "bob", randomBytes(1, 5000), true)
+	w.v1("eve", "bob", randomBytes(2, 5000), true)
 	w.start(Options{})
-	check(t, Allow(t.Context(), w.dir, Rule{Peer: "bob", Op: OpPackage, UpTo: 4}))
+	l := w.s.dev.log
+	check(t, Allow(t.Context(), l, Rule{Self: "alice", Peer: "bob", Op: OpPackage, UpTo: 4}))
 	if got := w.call("package", "alice", "bob", "four"); !strings.Contains(got, `"success":true`) {
 		t.Error(got)
 	}
+	if k := w.kinds(); !slices.Contains(k, KindRuled) {
+		t.Errorf("what a rule has allowed is not in the log: %v", k)
+	}
 	done := make(chan string, 1)
-	for range 2 {
-		go func() { done <- w.call("package", "alice", "bob", "fiver") }()
+	denied := func(self, msg string) {
+		t.Helper()
+		go func() { done <- w.call("package", self, "bob", msg) }()
 		w.answer(false)
 		<-done
-		if err := Forbid(t.Context(), w.dir, "bob", ""); err == nil {
-			go func() { done <- w.call("package", "alice", "bob", "four") }()
-			w.answer(false)
-			<-done
+	}
+	denied("eve", "four")
+	for range 2 {
+		denied("alice", "fiver")
+		if err := Forbid(t.Context(), l, "alice", "bob", ""); err == nil {
+			denied("alice", "four")
 		}
 	}
 }
@@ -228,6 +251,9 @@ func (f fakePads) All() []Pad                         { return nil }
 func (f fakePads) Close() error                       { return nil }
 func (f fakePads) Version() otp.Version               { return otp.V2 }
 func (f fakePads) Need(m int) int64                   { return otp.Use(m) }
+func (f fakePads) Again(context.Context, [16]byte, []byte) ([]byte, bool, error) {
+	return nil, false, nil
+}
 func (f fakePads) Status(context.Context, parley.Name) (otp.Status, error) {
 	return otp.Status{Left: 1 << 20, Largest: 1 << 19}, nil
 }
@@ -242,7 +268,7 @@ func TestTimeoutDenies(t *testing.T) {
 		check(t, err)
 		d := &device{dir: dir, pads: fakePads{}, confirm: NewConfirm(time.Minute, nil), log: l, answered: a, say: func(string, ...any) {}}
 		begin := time.Now()
-		if _, err := d.packaged(t.Context(), job{client: "x", self: "alice", peer: "bob", id: &[16]byte{1}}); !errors.Is(err, parley.ErrDenied) {
+		if _, err := d.packaged(t.Context(), &job{client: "x", self: "alice", peer: "bob", id: &[16]byte{1}}); !errors.Is(err, parley.ErrDenied) {
 			t.Error(err) // fakePads.Package would have panicked
 		}
 		if time.Since(begin) != time.Minute {
@@ -276,31 +302,47 @@ func TestAnswered(t *testing.T) {
 	check(t, err)
 	b, err := openAnswered(ctx, dir) // another process
 	check(t, err)
-	key := questionKey(OpPackage, "alice", "bob", []byte{1})
-	if key == questionKey(OpPackage, "alic", "ebob", []byte{1}) || a.has(ctx, key) {
+	key, one, two := packetKey("alice", "bob", [32]byte{1}), strings.Repeat("1", 32), strings.Repeat("2", 32)
+	owners := func(x *answered, want ...string) {
+		t.Helper()
+		if got, err := x.owners(ctx, key); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	}
+	if key == packetKey("alic", "ebob", [32]byte{1}) || key == packetKey("bob", "alice", [32]byte{1}) {
 		t.Error("not told apart")
 	}
-	check(t, a.add(ctx, key, [32]byte{1}))
-	if !b.has(ctx, key) {
-		t.Error("the other process does not know")
-	}
-	check(t, b.done(ctx, [32]byte{1}))
-	if a.has(ctx, key) {
-		t.Error("the other process does not know that it is done")
-	}
-	check(t, a.add(ctx, key, [32]byte{2}))
+	owners(a)
+	check(t, a.add(ctx, key, one))
+	check(t, a.add(ctx, key, one))
+	check(t, b.add(ctx, key, two))
+	owners(b, one, two)
+	check(t, b.drop(ctx, key, one))
+	owners(a, two)
 	c, err := openAnswered(ctx, dir) // writes the file anew under the other two
 	check(t, err)
-	if !c.has(ctx, key) || !a.has(ctx, key) || !b.has(ctx, key) {
-		t.Error("lost")
+	for _, x := range []*answered{a, b, c} {
+		owners(x, two)
 	}
-	check(t, b.done(ctx, [32]byte{2}))
-	if c.has(ctx, key) || a.has(ctx, key) {
-		t.Error("not done")
+	f, err := os.OpenFile(filepath.Join(dir, answeredName), os.O_APPEND|os.O_WRONLY, 0)
+	check(t, err)
+	f.WriteString("+ " + key + " 11") // torn
+	f.Close()
+	check(t, c.Close())
+	c, err = openAnswered(ctx, dir)
+	check(t, err)
+	check(t, c.add(ctx, key, one))
+	owners(a, two, one)
+	check(t, b.drop(ctx, key, two, one, two))
+	owners(a)
+	// What is done is left out when it is most of the file.
+	for i := range slack/50 + 10 {
+		check(t, c.with(ctx, func() error { return c.write(string("+-"[i%2]), key, one) }))
 	}
-	check(t, c.done(ctx, [32]byte{9}))
-	if text, err := os.ReadFile(filepath.Join(dir, answeredName)); err != nil || bytes.Count(text, []byte("\n")) != 2 {
-		t.Errorf("%s, %v", text, err)
+	check(t, c.add(ctx, key, two))
+	check(t, c.drop(ctx, key, two))
+	if st, err := os.Stat(filepath.Join(dir, answeredName)); err != nil || st.Size() > 1000 {
+		t.Error(st.Size(), err)
 	}
 	for _, x := range []*answered{a, b, c} {
 		check(t, x.Close())

@@ -1,13 +1,8 @@
 package server
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,74 +25,92 @@ const (
 	KindCode    = "wrong code" // a pairing with a wrong secret
 	KindRule    = "rule"
 	KindText    = "not text" // a message that the original's RPC cannot carry
+	KindRuled   = "by rule"  // a rule has allowed it
+	KindFailed  = "failed"   // something that clients are not told of: a disk, a damaged pad
 	KindLog     = "log"      // the log itself is not as it was
+	KindMark    = "no mark"  // what came before has no mark: it was moved here, or the marks are lost
 )
 
-// loud kinds are flooded by whoever is on the network: what comes again within a time is
-// counted, not written.
+// What others can bring about is counted when it comes again within a time, and written as
+// the count doubles, and when the time is over.
 const (
 	firstWindow = time.Minute
 	lastWindow  = time.Hour
 	maxPending  = 256
+	maxRepeats  = 512
 )
 
 // always kinds are rare, and each of them counts.
-var always = []string{KindStart, KindStop, KindAllow, KindPair, KindUnpair, KindRule, KindLog}
+var always = []string{KindStart, KindStop, KindAllow, KindPair, KindUnpair, KindRule, KindLog, KindMark}
 
 // A Log appends to the event log of a folder. Other processes may do so, too.
 type Log struct {
 	dir, marks string
-	told       func(Entry) // each line as it is written; may be nil
+	told       func(Entry) // each line, once; may be nil
 	warn       func(error)
 
 	mu      sync.Mutex
-	pending []Entry
+	pending []queued
+	lost    int // that had no place in pending
 	repeats map[[3]string]*repeat
 	writing bool
-	idle    *sync.Cond // pending is empty and nobody writes
+	idle    *sync.Cond // nobody writes
 	timer   *time.Timer
 	closed  bool
 
-	file *os.File // the writer's
+	disk sync.Mutex // of who has the folder's lock, for what follows
+	file *os.File
+	head *head // as it was left; nil: not looked yet
 	tail tail
+	last int64     // where the last line begins
+	mod  time.Time // of the file
+}
+
+type queued struct {
+	Entry
+	told bool
 }
 
 type repeat struct {
 	entry  Entry
-	count  int
+	count  int // since the last line
+	next   int // how many make a line
+	seen   bool
 	until  time.Time
 	window time.Duration
 }
 
 // OpenLog opens or makes the log. A log that is not as it was left gets a line that says
-// so. told and warn, which gets what keeps the log from being written, may be nil.
+// so. told and warn, which gets what keeps the log from being written, may be nil; neither
+// may wait or call back. The error is [ErrLog] when the mark is damaged.
 func OpenLog(dir, marks string, told func(Entry), warn func(error)) (*Log, error) {
-	f, err := os.OpenFile(filepath.Join(dir, logName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	if told == nil {
 		told = func(Entry) {}
 	}
 	if warn == nil {
 		warn = func(error) {}
 	}
-	l := &Log{dir: dir, marks: marks, told: told, warn: warn, file: f, repeats: map[[3]string]*repeat{}}
+	l := &Log{dir: dir, marks: marks, told: told, warn: warn, repeats: map[[3]string]*repeat{}}
 	l.idle = sync.NewCond(&l.mu)
-	if err := ReadLog(dir, marks, nil); errors.Is(err, ErrLog) {
-		l.Add(Entry{Kind: KindLog, Text: err.Error()})
-		l.Sync()
-	} else if err != nil {
-		f.Close()
+	if _, err := l.append(nil); err != nil {
+		if l.file != nil {
+			l.file.Close()
+		}
 		return nil, err
 	}
 	return l, nil
 }
 
+// Broken is how the log was found changed, now or earlier, or "".
+func (l *Log) Broken() string {
+	l.disk.Lock()
+	defer l.disk.Unlock()
+	return l.head.Broken
+}
+
 // Add takes an entry to be written. It does not wait for that: [Log.Sync] does.
 func (l *Log) Add(e Entry) {
-	e.Time = time.Now().UTC().Truncate(time.Millisecond)
-	e.Kind, e.Peer, e.Client, e.Text = clip(e.Kind), clip(e.Peer), clip(e.Client), clip(e.Text)
+	e.prepare()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -105,18 +118,29 @@ func (l *Log) Add(e Entry) {
 	}
 	if !slices.Contains(always, e.Kind) {
 		key := [3]string{e.Kind, e.Peer, e.Client}
+		if len(l.repeats) >= maxRepeats && l.repeats[key] == nil {
+			key = [3]string{e.Kind}
+		}
 		if r := l.repeats[key]; r != nil {
-			r.count++
-			r.entry = e
+			r.entry, r.seen = e, true
+			if r.count++; r.count >= r.next {
+				r.next *= 2
+				l.push(r.sum())
+			}
 			return
 		}
-		l.repeats[key] = &repeat{until: e.Time.Add(firstWindow), window: firstWindow}
+		l.repeats[key] = &repeat{next: 1, until: e.Time.Add(firstWindow), window: firstWindow}
 		l.arm()
 	}
 	l.push(e)
 }
 
-// clip makes a text fit for a line, whoever it is from.
+// prepare makes an entry fit for a line, whoever its texts are from.
+func (e *Entry) prepare() {
+	e.Time = time.Now().UTC().Truncate(time.Millisecond)
+	e.Kind, e.Peer, e.Client, e.Text = clip(e.Kind), clip(e.Peer), clip(e.Client), clip(e.Text)
+}
+
 func clip(s string) string {
 	s = term.Line(s)
 	if len(s) > maxText {
@@ -127,10 +151,15 @@ func clip(s string) string {
 
 func (l *Log) push(e Entry) {
 	if len(l.pending) >= maxPending {
-		return // the disk is full; warn has said so
+		l.lost++ // the disk is full; warn has said so
+		return
 	}
-	l.pending = append(l.pending, e)
-	if !l.writing {
+	l.pending = append(l.pending, queued{Entry: e})
+	l.begin()
+}
+
+func (l *Log) begin() {
+	if !l.writing && len(l.pending) > 0 {
 		l.writing = true
 		go l.write()
 	}
@@ -164,18 +193,21 @@ func (l *Log) tick() {
 		if r.until.After(now) {
 			continue
 		}
-		if r.count == 0 {
+		if !r.seen {
 			delete(l.repeats, key)
 			continue
 		}
-		l.push(r.sum())
+		if r.count > 0 {
+			l.push(r.sum())
+		}
+		r.seen = false
 		r.window = min(2*r.window, lastWindow)
 		r.until = now.Add(r.window)
 	}
 	l.arm()
 }
 
-// sum is the line about all that came in the window.
+// sum is the line about all that came since the last one.
 func (r *repeat) sum() Entry {
 	e := r.entry
 	e.Count, r.count = r.count, 0
@@ -205,73 +237,49 @@ func (l *Log) Close() error {
 	for l.writing {
 		l.idle.Wait()
 	}
+	if len(l.pending) > 0 { // what the disk had no room for
+		l.begin()
+		for l.writing {
+			l.idle.Wait()
+		}
+	}
 	l.mu.Unlock()
+	l.disk.Lock()
+	defer l.disk.Unlock()
 	return l.file.Close()
 }
 
+// write writes until nothing is pending. What cannot be written waits for the next entry.
 func (l *Log) write() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.pending) > 0 {
 		batch := l.pending
 		l.pending = nil
-		l.mu.Unlock()
-		err := l.append(batch)
-		if err != nil {
-			l.warn(fmt.Errorf("the event log cannot be written: %w", err))
+		entries := make([]Entry, len(batch))
+		for i, q := range batch {
+			entries[i] = q.Entry
 		}
-		for _, e := range batch {
-			l.told(e)
+		l.mu.Unlock()
+		taken, err := l.append(entries)
+		for i := range batch {
+			if !batch[i].told {
+				batch[i].told = true
+				l.told(batch[i].Entry)
+			}
 		}
 		l.mu.Lock()
+		if err != nil {
+			l.pending = append(batch[taken:], l.pending...)
+			if n := len(l.pending) - maxPending; n > 0 {
+				l.pending, l.lost = l.pending[:maxPending], l.lost+n
+			}
+			l.warn(fmt.Errorf("the event log cannot be written, %d lines wait and %d are lost: %w", len(l.pending), l.lost, err))
+			break
+		}
 	}
 	l.writing = false
 	l.idle.Broadcast()
-}
-
-// append writes entries behind whatever is there by now, and has them on disk.
-func (l *Log) append(batch []Entry) error {
-	unlock, err := lock(context.Background(), l.dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	st, err := l.file.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size() < l.tail.size {
-		l.tail = tail{}
-	}
-	if l.tail, err = walk(l.file, l.tail, nil); err != nil {
-		return err
-	}
-	if l.tail.size < st.Size() { // a line that a crash has torn
-		if err := l.file.Truncate(l.tail.size); err != nil {
-			return err
-		}
-	}
-	var out []byte
-	t := l.tail
-	for _, e := range batch {
-		t.n++
-		e.N, e.Prev = t.n, hex.EncodeToString(t.hash[:])
-		line, err := term.JSON(e)
-		if err != nil {
-			return err
-		}
-		t.hash = sha256.Sum256(line)
-		out = append(append(out, line...), '\n')
-	}
-	if _, err := l.file.WriteAt(out, l.tail.size); err != nil {
-		return err
-	}
-	if err := l.file.Sync(); err != nil {
-		return err
-	}
-	t.size += int64(len(out))
-	l.tail = t
-	return writeHead(l.dir, l.marks, t)
 }
 
 // String is an entry for people.

@@ -57,7 +57,7 @@ func TestLogChanged(t *testing.T) {
 	lines := strings.SplitAfter(string(whole), "\n")
 	for name, c := range map[string]struct{ text, want string }{
 		"as it was":        {string(whole), ""},
-		"torn end":         {string(whole) + `{"n":6,`, ""},
+		"torn end":         {string(whole) + `{"n":6,`, "no line stands at its end"},
 		"a letter":         {strings.Replace(string(whole), "peer1", "peer9", 1), "line 3"},
 		"last line":        {strings.Replace(string(whole), "peer4", "peer9", 1), "line 5 is not what it was"},
 		"line gone":        {lines[0] + lines[2] + lines[3] + lines[4], "line 2"},
@@ -81,11 +81,13 @@ func TestLogChanged(t *testing.T) {
 	}
 	// A device that starts writes down what it has found, and goes on.
 	check(t, os.WriteFile(path, []byte(strings.Join(lines[:3], "")+"{torn"), 0o600))
-	l, err = OpenLog(dir, marks, nil, nil)
-	check(t, err)
-	check(t, l.Close())
+	for range 2 { // once
+		l, err = OpenLog(dir, marks, nil, nil)
+		check(t, err)
+		check(t, l.Close())
+	}
 	all, err := logged(t, dir, marks)
-	if err != nil || len(all) != 4 || all[3].Kind != KindLog || !strings.Contains(all[3].Text, "had 5 lines") {
+	if !errors.Is(err, ErrLog) || len(all) != 4 || all[3].Kind != KindLog || !strings.Contains(all[3].Text, "had 5 lines") {
 		t.Errorf("%v, %+v", err, all)
 	}
 }
@@ -112,7 +114,7 @@ func TestLogFlood(t *testing.T) {
 				n += max(e.Count, 1)
 			}
 		}
-		if n != 100_000 || len(all) > 12 {
+		if n != 100_000 || len(all) > 32 {
 			t.Errorf("%d events in %d lines", n, len(all))
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,14 +12,18 @@ import (
 	"strings"
 	"unicode/utf16"
 
-	"errors"
-
 	"parley/internal/keyfile"
 )
 
 // nextRefName holds, for each user and relay, the first message not seen: the original's
 // file, with the original's layout.
 const nextRefName = "nextref.json"
+
+// maxServers and maxServerName bound what whoever reaches the RPC can have written.
+const (
+	maxServers    = 64
+	maxServerName = 512
+)
 
 type nextRefs map[string]map[string]json.RawMessage
 
@@ -47,6 +52,7 @@ func nextRef(dir, uid, server string) (json.RawMessage, error) {
 	return json.RawMessage("null"), nil
 }
 
+// saveNextRef is for the users whose pads are here: the caller knows.
 func saveNextRef(ctx context.Context, dir, uid, server string, ref int64) error {
 	unlock, err := lock(ctx, dir)
 	if err != nil {
@@ -56,6 +62,9 @@ func saveNextRef(ctx context.Context, dir, uid, server string, ref int64) error 
 	all, err := readNextRefs(dir)
 	if err != nil {
 		return err
+	}
+	if _, there := all[uid][server]; !there && (len(all[uid]) >= maxServers || len(server) > maxServerName) {
+		return fmt.Errorf("%s holds %d relays for each user, with names of up to %d bytes", nextRefName, maxServers, maxServerName)
 	}
 	if all[uid] == nil {
 		all[uid] = map[string]json.RawMessage{}

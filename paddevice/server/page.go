@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +22,6 @@ var pageFiles embed.FS
 
 const (
 	pollTime   = 25 * time.Second
-	maxTabs    = 8
 	maxPageReq = 4096
 	secretSize = 32
 )
@@ -40,8 +38,8 @@ type page struct {
 	log     *Log
 	stop    context.Context
 
-	mu   sync.Mutex
-	tabs []tab // the newest is the last
+	mu  sync.Mutex
+	tab *tab // the newest, which has ended the one before
 }
 
 type tab struct{ cookie, token [sha256.Size]byte }
@@ -130,8 +128,7 @@ func (p *page) enter(w http.ResponseWriter, r *http.Request) {
 	}
 	cookie, token := random(), random()
 	p.mu.Lock()
-	p.tabs = append(p.tabs, tab{sha256.Sum256([]byte(cookie)), sha256.Sum256([]byte(token))})
-	p.tabs = p.tabs[max(0, len(p.tabs)-maxTabs):]
+	p.tab = &tab{sha256.Sum256([]byte(cookie)), sha256.Sum256([]byte(token))}
 	p.mu.Unlock()
 	http.SetCookie(w, &http.Cookie{Name: p.cookieName(), Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	reply(w, http.StatusOK, map[string]string{"token": token})
@@ -146,9 +143,8 @@ func (p *page) known(r *http.Request) bool {
 	got := tab{sha256.Sum256([]byte(c.Value)), sha256.Sum256([]byte(r.Header.Get("X-Token")))}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.tabs, func(t tab) bool {
-		return subtle.ConstantTimeCompare(t.cookie[:], got.cookie[:])&subtle.ConstantTimeCompare(t.token[:], got.token[:]) == 1
-	})
+	t := p.tab
+	return t != nil && subtle.ConstantTimeCompare(t.cookie[:], got.cookie[:])&subtle.ConstantTimeCompare(t.token[:], got.token[:]) == 1
 }
 
 // shown is a question as the page shows it.
@@ -201,6 +197,10 @@ func (p *page) state(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-p.stop.Done():
+		}
+		if !p.known(r) { // another tab has come meanwhile
+			http.Error(w, "this page was opened again elsewhere", http.StatusForbidden)
+			return
 		}
 	}
 	reply(w, http.StatusOK, map[string]any{"version": version, "question": a.shown()})

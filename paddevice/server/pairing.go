@@ -40,6 +40,7 @@ type pairing struct {
 	Until    time.Time `json:"until,omitzero"`
 	Attempts int       `json:"attempts"`          // wrong ones so far
 	Address  string    `json:"address,omitempty"` // where the device listens, while it runs
+	Marks    string    `json:"marks,omitempty"`   // the marks that it uses
 }
 
 // ErrNoClient means that no client of that name is paired.
@@ -93,30 +94,47 @@ func NewCode(ctx context.Context, dir, address string) (c paddevice.Code, err er
 	if _, err := rand.Read(c.Secret[:]); err != nil {
 		return c, err
 	}
-	err = changeJSON(ctx, dir, pairingName, func(p *pairing) error {
+	err = changeJSON(ctx, dir, pairingName, func(p *pairing) (*Log, *Entry, error) {
 		if address == "" {
 			address = p.Address
 		}
 		if address == "" {
-			return ErrNotServing
+			return nil, nil, ErrNotServing
 		}
 		if err := paddevice.ValidAddress(address); err != nil {
-			return fmt.Errorf("%w: %w", parley.ErrRefused, err)
+			return nil, nil, fmt.Errorf("%w: %w", parley.ErrRefused, err)
 		}
 		sum := sha256.Sum256(c.Secret[:])
 		p.Secret, p.Until, p.Attempts = hex.EncodeToString(sum[:]), time.Now().Add(paddevice.CodeLife).UTC(), 0
-		return nil
+		return nil, nil, nil
 	})
 	c.Address = address
 	return c, err
 }
 
-// announce keeps where the running device listens.
-func announce(ctx context.Context, dir, address string) error {
-	return changeJSON(ctx, dir, pairingName, func(p *pairing) error {
-		p.Address = address
-		return nil
+// announce keeps where the running device listens, if it has a paired channel, and which
+// marks it uses.
+func announce(ctx context.Context, dir, address, marks string) error {
+	return changeJSON(ctx, dir, pairingName, func(p *pairing) (*Log, *Entry, error) {
+		if address != "" {
+			p.Address = address
+		}
+		p.Marks = marks
+		return nil, nil, nil
 	})
+}
+
+// CheckMarks says what is wrong with marks for a folder whose device uses others: what is
+// logged with the wrong ones looks to the device like somebody else's lines.
+func CheckMarks(dir, marks string) error {
+	var p pairing
+	if err := readJSON(dir, pairingName, &p); err != nil {
+		return err
+	}
+	if p.Marks != "" && p.Marks != realPath(marks) {
+		return fmt.Errorf("%w: the device of this folder keeps its marks elsewhere: give --marks %s", ErrConfig, p.Marks)
+	}
+	return nil
 }
 
 // Clients returns who is paired.
@@ -126,14 +144,14 @@ func Clients(dir string) (all []Client, err error) {
 }
 
 // Unpair forgets a client: from the next request on it gets nothing.
-func Unpair(ctx context.Context, dir, name string) error {
-	return changeJSON(ctx, dir, clientsName, func(all *[]Client) error {
+func Unpair(ctx context.Context, l *Log, name string) error {
+	return changeJSON(ctx, l.dir, clientsName, func(all *[]Client) (*Log, *Entry, error) {
 		n := len(*all)
 		*all = slices.DeleteFunc(*all, func(c Client) bool { return c.Name == name })
 		if len(*all) == n {
-			return fmt.Errorf("%w: %s", ErrNoClient, name)
+			return nil, nil, fmt.Errorf("%w: %s", ErrNoClient, name)
 		}
-		return nil
+		return l, &Entry{Kind: KindUnpair, Client: name}, nil
 	})
 }
 
@@ -159,28 +177,28 @@ var (
 
 // pair takes a client in that shows the secret of the code. A code that has met
 // [paddevice.MaxAttempts] wrong secrets is good for nobody any more.
-func pair(ctx context.Context, dir, name string, fp paddevice.Fingerprint, secret [16]byte) error {
+func pair(ctx context.Context, l *Log, name string, fp paddevice.Fingerprint, secret [16]byte) error {
 	if err := paddevice.ValidClient(name); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(secret[:])
 	var failed error
-	err := changeJSON(ctx, dir, pairingName, func(p *pairing) error {
+	err := changeJSON(ctx, l.dir, pairingName, func(p *pairing) (*Log, *Entry, error) {
 		if p.Secret == "" || time.Now().After(p.Until) {
 			failed = errCode
-			return errCode
+			return nil, nil, errCode
 		}
 		if subtle.ConstantTimeCompare([]byte(p.Secret), []byte(hex.EncodeToString(sum[:]))) != 1 {
 			if p.Attempts++; p.Attempts >= paddevice.MaxAttempts {
 				p.Secret = ""
 			}
 			failed = errCode
-			return nil // the attempt is written down
+			return nil, nil, nil // the attempt is written down
 		}
-		if failed = add(dir, name, fp); failed == nil {
+		if failed = add(l, name, fp); failed == nil {
 			p.Secret = ""
 		}
-		return nil
+		return nil, nil, nil
 	})
 	if failed != nil {
 		return failed
@@ -188,9 +206,10 @@ func pair(ctx context.Context, dir, name string, fp paddevice.Fingerprint, secre
 	return err
 }
 
-// add keeps a client, on disk before the code is used up. The caller has the lock.
-func add(dir, name string, fp paddevice.Fingerprint) error {
-	all, err := Clients(dir)
+// add keeps a client, on disk before the code is used up, and its line in the log before
+// that. The caller has the lock.
+func add(l *Log, name string, fp paddevice.Fingerprint) error {
+	all, err := Clients(l.dir)
 	if err != nil {
 		return err
 	}
@@ -200,5 +219,7 @@ func add(dir, name string, fp paddevice.Fingerprint) error {
 	}
 	all = slices.DeleteFunc(all, func(c Client) bool { return c.Key == key })
 	all = append(all, Client{Name: name, Key: key, Paired: time.Now().UTC().Truncate(time.Second)})
-	return writeJSON(dir, clientsName, all)
+	return recorded(l, &Entry{Kind: KindPair, Client: name, Text: fmt.Sprintf("with the key %x…", fp[:8])}, func() error {
+		return writeJSON(l.dir, clientsName, all)
+	})
 }

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"parley"
@@ -48,11 +51,12 @@ func (d *device) rpc(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, paddevice.Answer{Error: "a request is JSON (Content-Type: application/json), asks for an address or localhost, and comes from no web page"})
 		return
 	}
-	body, err := readBody(w, r)
+	body, release, err := readBody(w, r, rpcLarge)
 	if err != nil {
 		return
 	}
 	c, ok := parseCall(body)
+	release()
 	if !ok {
 		reply(w, http.StatusBadRequest, paddevice.Answer{Error: "the body is no JSON object with a method"})
 		return
@@ -78,6 +82,9 @@ func localHost(hostport string) bool {
 // parseCall reads a request. Its arguments may be of any form here: the original's error
 // for that is the method's.
 func parseCall(body []byte) (c *paddevice.Call, ok bool) {
+	if !utf8.Valid(body) {
+		return nil, false
+	}
 	o, err := jsonobject.Parse(body)
 	if err != nil {
 		return nil, false
@@ -118,6 +125,39 @@ func arguments(c *paddevice.Call) (map[string]json.RawMessage, error) {
 	return all, nil
 }
 
+// halfPair reports whether a string has half of a surrogate pair in it (\ud83d alone):
+// that is no character, and the message that came out would not be the one that went in.
+func halfPair(raw json.RawMessage) bool {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++
+		high := unit(raw[i-1:])
+		if !utf16.IsSurrogate(high) {
+			continue
+		}
+		i += 4
+		if utf16.DecodeRune(high, unit(raw[i+1:])) == unicode.ReplacementChar {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// unit is the code unit of a \uXXXX at the beginning of b, or 0.
+func unit(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
+}
+
 func (d *device) call(r *http.Request, c *paddevice.Call) paddevice.Answer {
 	if _, ok := paddevice.Methods[c.Method]; !ok {
 		if slices.Contains(forbidden, c.Method) {
@@ -131,6 +171,9 @@ func (d *device) call(r *http.Request, c *paddevice.Call) paddevice.Answer {
 		b, err = json.Marshal(v)
 	}
 	if err != nil { // nothing of it is for the client
+		if !errors.Is(err, errException) {
+			d.internal(c.Method, &job{client: rpcClient}, err)
+		}
 		return paddevice.Answer{Error: paddevice.ErrorException}
 	}
 	return paddevice.Answer{Return: b}
@@ -147,7 +190,7 @@ func (d *device) method(r *http.Request, c *paddevice.Call) (any, error) {
 			continue
 		}
 		var s *string
-		if json.Unmarshal(raw, &s) != nil || s == nil {
+		if json.Unmarshal(raw, &s) != nil || s == nil || halfPair(raw) {
 			return nil, errException
 		}
 		text[name] = *s
@@ -164,6 +207,9 @@ func (d *device) method(r *http.Request, c *paddevice.Call) (any, error) {
 	if json.Unmarshal(args["ref"], &ref) != nil || ref == nil {
 		return nil, errException
 	}
+	if !d.keeps(parley.Name(text["uid"])) {
+		return nil, errException
+	}
 	return nil, saveNextRef(r.Context(), d.dir, text["uid"], text["server"], *ref)
 }
 
@@ -171,7 +217,7 @@ func (d *device) rpcPackage(r *http.Request, src, dst, message string) (any, err
 	if src == dst {
 		return paddevice.Packaged{Error: paddevice.ErrorSelf}, nil
 	}
-	packet, err := d.packaged(r.Context(), job{client: rpcClient, self: parley.Name(src), peer: parley.Name(dst), data: []byte(message)})
+	packet, err := d.packaged(r.Context(), &job{client: rpcClient, self: parley.Name(src), peer: parley.Name(dst), data: []byte(message)})
 	if err != nil {
 		return paddevice.Packaged{Error: rpcError(err, paddevice.ErrorEncrypt)}, nil
 	}
@@ -186,7 +232,7 @@ func (d *device) rpcUnpackage(r *http.Request, src, dst, pack string) (any, erro
 	if err != nil || strings.ContainsAny(pack, "\r\n") { // which the decoder leaves out
 		return nil, errException
 	}
-	o, err := d.opened(r.Context(), job{client: rpcClient, self: parley.Name(dst), peer: parley.Name(src), data: packet})
+	o, err := d.opened(r.Context(), &job{client: rpcClient, self: parley.Name(dst), peer: parley.Name(src), data: packet})
 	skip := o != nil && o.Skipped
 	if errors.Is(err, parley.ErrSeen) {
 		reuse := true

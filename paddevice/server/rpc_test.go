@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -28,6 +29,7 @@ func (w *world) form(fields map[string]string) int {
 func TestRPCArguments(t *testing.T) {
 	w := newWorld(t)
 	w.v1("alice", "bob", randomBytes(2, 5000), true)
+	w.v1("ä\u2028", "bob", randomBytes(2, 5000), true)
 	w.start(Options{AllowAll: true})
 	const exception = `{"error":"rpc call threw an exception"}`
 	for _, c := range []struct{ body, want string }{
@@ -153,7 +155,7 @@ func FuzzRPC(f *testing.F) {
 	w.v1("alice", "bob", randomBytes(2, 1<<16), true)
 	s, err := Start(Options{Dir: w.dir, Marks: w.marks, Listen: "127.0.0.1:0", AllowAll: true})
 	check(f, err)
-	f.Cleanup(func() { s.Shutdown(f.Context()) })
+	f.Cleanup(func() { s.Shutdown(context.Background()) })
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := httptest.NewRequest("POST", "http://127.0.0.1"+paddevice.PathRPC, strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")

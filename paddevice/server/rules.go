@@ -17,14 +17,15 @@ var ErrNoRule = errors.New("there is no such rule")
 
 // A Rule allows without asking. Only the owner of the device sets one, on the device.
 type Rule struct {
-	Peer  parley.Name `json:"peer"`
+	Self  parley.Name `json:"self"`           // whose pad
+	Peer  parley.Name `json:"peer"`           // and with whom
 	Op    string      `json:"op"`             // OpPackage, OpUnpackage
 	UpTo  int64       `json:"up_to"`          // bytes of the message
 	Until time.Time   `json:"until,omitzero"` // zero: for ever
 }
 
 func (r Rule) String() string {
-	s := fmt.Sprintf("%s with %s, messages up to %d bytes", r.Op, r.Peer, r.UpTo)
+	s := fmt.Sprintf("%s by %s with %s, messages up to %d bytes", r.Op, r.Self, r.Peer, r.UpTo)
 	if !r.Until.IsZero() {
 		s += ", until " + r.Until.Format(time.RFC3339)
 	}
@@ -40,29 +41,39 @@ func Rules(dir string) ([]Rule, error) {
 
 func (r Rule) over() bool { return !r.Until.IsZero() && time.Now().After(r.Until) }
 
-// Allow adds a rule, in place of one for the same peer and operation.
-func Allow(ctx context.Context, dir string, r Rule) error {
-	if r.Op != OpPackage && r.Op != OpUnpackage || r.Peer == "" || r.UpTo < 0 {
-		return fmt.Errorf("%w: a rule is for package or unpackage, and for messages of at least 0 bytes", parley.ErrRefused)
+// Allow adds a rule, in place of one for the same two people and operation.
+func Allow(ctx context.Context, l *Log, r Rule) error {
+	if r.Op != OpPackage && r.Op != OpUnpackage || r.Self == "" || r.Peer == "" || r.UpTo < 0 {
+		return fmt.Errorf("%w: a rule is for package or unpackage, for a pad's two people, and for messages of at least 0 bytes", parley.ErrRefused)
 	}
-	return changeJSON(ctx, dir, rulesName, func(all *[]Rule) error {
+	return changeJSON(ctx, l.dir, rulesName, func(all *[]Rule) (*Log, *Entry, error) {
 		*all = append(slices.DeleteFunc(*all, func(old Rule) bool {
-			return old.over() || old.Peer == r.Peer && old.Op == r.Op
+			return old.over() || old.Self == r.Self && old.Peer == r.Peer && old.Op == r.Op
 		}), r)
-		return nil
+		return l, &Entry{Kind: KindRule, Peer: string(r.Peer), Text: "allowed without asking: " + r.String()}, nil
 	})
 }
 
-// Forbid takes rules back: that of an operation, or with op "" all of the peer's.
-func Forbid(ctx context.Context, dir string, peer parley.Name, op string) error {
-	return changeJSON(ctx, dir, rulesName, func(all *[]Rule) error {
+// Forbid takes rules back: with self "" those of everybody with the peer, and with op ""
+// those of both operations.
+func Forbid(ctx context.Context, l *Log, self, peer parley.Name, op string) error {
+	return changeJSON(ctx, l.dir, rulesName, func(all *[]Rule) (*Log, *Entry, error) {
 		n := len(*all)
-		*all = slices.DeleteFunc(*all, func(r Rule) bool { return r.Peer == peer && (op == "" || r.Op == op) })
+		*all = slices.DeleteFunc(*all, func(r Rule) bool {
+			return r.Peer == peer && (self == "" || r.Self == self) && (op == "" || r.Op == op)
+		})
 		if len(*all) == n {
-			return ErrNoRule
+			return nil, nil, ErrNoRule
 		}
-		return nil
+		return l, &Entry{Kind: KindRule, Peer: string(peer), Text: fmt.Sprintf("asked again: %s by %s", or(op, "everything"), or(string(self), "everybody"))}, nil
 	})
+}
+
+func or(s, empty string) string {
+	if s == "" {
+		return empty
+	}
+	return s
 }
 
 // allowed reports whether a rule makes a question needless. Rules are read each time, so
@@ -74,6 +85,6 @@ func allowed(dir string, q Question) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(all, func(r Rule) bool {
-		return r.Peer == q.Peer && r.Op == q.Op && q.Message <= r.UpTo
+		return r.Self == q.Self && r.Peer == q.Peer && r.Op == q.Op && q.Message <= r.UpTo
 	}), nil
 }

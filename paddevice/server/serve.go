@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -54,6 +53,7 @@ type Server struct {
 	PageURL   string   // of the page, with its secret
 
 	dev     *device
+	term    *terminal
 	servers []*http.Server
 	failed  chan error
 	stop    context.CancelFunc
@@ -90,15 +90,13 @@ func Start(o Options) (_ *Server, err error) {
 	if o.Listen == "" && o.Paired == "" {
 		return nil, fmt.Errorf("%w: give an address to listen on, for the original's RPC, the paired channel or both", ErrConfig)
 	}
-	if st, err := os.Stat(o.Dir); err != nil {
-		return nil, err
-	} else if !st.IsDir() {
-		return nil, fmt.Errorf("%w: %s is not a folder", ErrConfig, o.Dir)
-	}
 	if o.Marks == "" {
 		if o.Marks, err = MarksDir(); err != nil {
 			return nil, err
 		}
+	}
+	if err := fit(o.Dir, o.Marks); err != nil {
+		return nil, err
 	}
 	if o.Out == nil {
 		o.Out = io.Discard
@@ -113,19 +111,31 @@ func Start(o Options) (_ *Server, err error) {
 			s.Shutdown(context.Background())
 		}
 	}()
-	t := &terminal{out: o.Out}
-	s.dev = &device{dir: o.Dir, allowAll: o.AllowAll, say: t.say}
+	t := newTerminal(o.Out)
+	t.confirm = NewConfirm(o.Timeout, t.told)
+	s.term = t
+	s.dev = &device{dir: o.Dir, marks: o.Marks, allowAll: o.AllowAll, say: t.say, confirm: t.confirm}
 	d := s.dev
+	unlock, err := lock(ctx, o.Dir) // it can be written to, or this says why not
+	if err != nil {
+		return nil, err
+	}
+	unlock()
 	d.log, err = OpenLog(o.Dir, o.Marks, func(e Entry) {
-		if e.Kind != KindStart && e.Kind != KindStop && e.Kind != KindAllow {
+		switch e.Kind {
+		case KindStart, KindStop, KindAllow:
+		case KindLog:
+			t.say(changed, e.Text)
+		default:
 			t.say("LOG %s\n", e)
 		}
 	}, func(err error) { t.say("%v\n", err) })
 	if err != nil {
 		return nil, err
 	}
-	d.confirm = NewConfirm(o.Timeout, t.told)
-	t.confirm = d.confirm
+	if how := d.log.Broken(); how != "" {
+		t.say("The event log was found changed, now or earlier: %s. \"parley-pad log\" shows where, for as long as this log is kept.\n", how)
+	}
 	if d.answered, err = openAnswered(ctx, o.Dir); err != nil {
 		return nil, err
 	}
@@ -159,6 +169,13 @@ func Start(o Options) (_ *Server, err error) {
 	return s, nil
 }
 
+const changed = `
+*********************************************************************
+**  THE EVENT LOG WAS CHANGED by something else than a pad device. **
+*********************************************************************
+   %s
+`
+
 const banner = `
 *********************************************************************
 **  --allow-all: EVERY request is ALLOWED and nobody is asked.     **
@@ -168,7 +185,7 @@ const banner = `
 `
 
 func (s *Server) listen(ctx context.Context, o Options) error {
-	d := s.dev
+	d, at := s.dev, ""
 	if o.Listen != "" {
 		if err := plainAddress(o.Listen, o.PointToPoint); err != nil {
 			return err
@@ -180,6 +197,9 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 		s.Addresses = append(s.Addresses, "http://"+addr)
 	}
 	if o.Paired != "" {
+		if host, _, err := net.SplitHostPort(o.Paired); err == nil && nobodys(net.ParseIP(host)) {
+			return fmt.Errorf("%w: %s is no address of a device", ErrConfig, host)
+		}
 		key, err := deviceKey(o.Dir)
 		if err != nil {
 			return err
@@ -193,9 +213,10 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 			return err
 		}
 		s.Addresses = append(s.Addresses, "parley-pad://"+addr)
-		if err := announce(ctx, o.Dir, reachable(addr)); err != nil {
-			return err
-		}
+		at = reachable(addr)
+	}
+	if err := announce(ctx, o.Dir, at, realPath(o.Marks)); err != nil {
+		return err
 	}
 	if o.Page != "" && !o.AllowAll {
 		if err := plainAddress(o.Page, false); err != nil {
@@ -222,13 +243,16 @@ func plainAddress(address string, cable bool) error {
 	switch {
 	case host == "localhost" || ip != nil && ip.IsLoopback():
 		return nil
-	case ip == nil || ip.IsUnspecified() || ip.IsMulticast():
+	case ip == nil || ip.IsUnspecified() || nobodys(ip):
 		return fmt.Errorf("%w: %q would let everybody in the network use the pads: give a loopback address such as 127.0.0.1, or the device's address on a cable", ErrConfig, host)
 	case !cable:
 		return fmt.Errorf("%w: whoever reaches %s could read what is sent and ask for what they like: use --paired instead, or --point-to-point if it is a cable with nothing but your computer at its other end", ErrConfig, host)
 	}
 	return nil
 }
+
+// nobodys reports whether an address is that of many, and so nobody's to listen on.
+func nobodys(ip net.IP) bool { return ip != nil && (ip.IsMulticast() || ip.Equal(net.IPv4bcast)) }
 
 // reachable is an address that others can dial: when the device listens on all of its
 // addresses, one of them.
@@ -277,24 +301,45 @@ func (s *Server) run(l net.Listener, h http.HandlerFunc) {
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Shutdown stops the device: questions end without a yes, what is allowed already is
-// done, and the pads are closed, after which the metadata of version 1 is current.
+// done, and the pads are closed, after which the metadata of version 1 is current. It
+// returns within stopTime whatever hangs.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	d := s.dev
-	if d == nil {
+	if s.dev == nil {
 		return nil
-	}
-	if d.confirm != nil {
-		d.confirm.Close()
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.shutdown(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = errors.New("the device could not stop in order: a disk or another program did not answer in time. No pad is lost; the metadata files of version 1 may be behind, and are made current at the next start and stop")
+	}
+	s.term.close()
+	return err
+}
+
+// shutdown leaves the last third of the time to the pads.
+func (s *Server) shutdown(ctx context.Context) error {
+	d := s.dev
+	d.confirm.Close()
+	end, _ := ctx.Deadline()
+	requests, cancel := context.WithTimeout(ctx, time.Until(end)*2/3)
+	defer cancel()
 	for _, srv := range s.servers {
-		if srv.Shutdown(ctx) != nil {
+		if srv.Shutdown(requests) != nil {
 			srv.Close()
 		}
 	}
-	s.running.Wait()
+	idle := make(chan struct{})
+	go func() { s.running.Wait(); d.flights.running.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-requests.Done():
+	}
 	var errs []error
 	if d.pads != nil {
 		errs = append(errs, d.pads.Close())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley"
@@ -20,15 +21,74 @@ import (
 type terminal struct {
 	confirm *Confirm
 	pair    func() string // makes a pairing code, and what to show of it
-	mu      sync.Mutex
-	out     io.Writer
+
+	queue chan string
+	lost  atomic.Int64 // that had no place in the queue
+	ended chan struct{}
+	mu    sync.Mutex // of closed
+	shut  bool
 }
 
-// say prints for the person. What is from others has been made safe by then.
+// maxLines is how much waits for a terminal that is slow, or stopped by Ctrl-S. Nothing
+// else waits for it.
+const maxLines = 256
+
+// flushTime is how long the last lines have when the device stops.
+const flushTime = time.Second
+
+func newTerminal(out io.Writer) *terminal {
+	t := &terminal{queue: make(chan string, maxLines), ended: make(chan struct{})}
+	go func() {
+		defer close(t.ended)
+		for s := range t.queue {
+			io.WriteString(out, s)
+			if n := t.lost.Swap(0); n > 0 {
+				fmt.Fprintf(out, "%d messages were not shown here, because the terminal has not taken them: parley-pad log has what matters.\n", n)
+				if a := t.shown(); a != nil {
+					io.WriteString(out, a.text())
+				}
+			}
+		}
+	}()
+	return t
+}
+
+// shown is the question that is open, which may be among those that were not shown.
+func (t *terminal) shown() *Asked {
+	if t.confirm == nil {
+		return nil
+	}
+	a, _, _ := t.confirm.Shown()
+	return a
+}
+
+// say prints for the person, and does not wait for it. What is from others has been made
+// safe by then.
 func (t *terminal) say(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, format, args...)
+	if t.shut {
+		return
+	}
+	select {
+	case t.queue <- fmt.Sprintf(format, args...):
+	default:
+		t.lost.Add(1)
+	}
+}
+
+// close waits a moment for what is still to be shown.
+func (t *terminal) close() {
+	t.mu.Lock()
+	if !t.shut {
+		t.shut = true
+		close(t.queue)
+	}
+	t.mu.Unlock()
+	select {
+	case <-t.ended:
+	case <-time.After(flushTime):
+	}
 }
 
 // show follows the questions until ctx ends.
@@ -67,16 +127,23 @@ func name[T ~string](s T) string { return term.Line(string(s)) }
 
 // ask and cost are what the terminal and the page show alike.
 func (q Question) ask() string {
+	again := ""
+	if q.Again {
+		again = " once more, for another client,"
+	}
 	switch q.Op {
 	case OpPackage:
-		return fmt.Sprintf("   SEND a message of %s from %s to %s?", size(q.Message), name(q.Self), name(q.Peer))
+		return fmt.Sprintf("   SEND%s a message of %s from %s to %s?", again, size(q.Message), name(q.Self), name(q.Peer))
 	case OpUnpackage:
-		return fmt.Sprintf("   OPEN a message of up to %s from %s for %s?", size(q.Message), name(q.Peer), name(q.Self))
+		return fmt.Sprintf("   OPEN%s a message of up to %s from %s for %s?", again, size(q.Message), name(q.Peer), name(q.Self))
 	}
-	return fmt.Sprintf("   GIVE pad of %s to %s, for ever?", name(q.Self), name(q.Peer))
+	return fmt.Sprintf("   GIVE%s pad of %s to %s, for ever?", again, name(q.Self), name(q.Peer))
 }
 
 func (q Question) cost() string {
+	if q.Again {
+		return "It was allowed before, and has not been finished. No more pad is used."
+	}
 	if q.Op == OpUnpackage {
 		return fmt.Sprintf("It uses %s of %s's pad.", size(q.Pad), name(q.Peer))
 	}
