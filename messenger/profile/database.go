@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -185,9 +186,11 @@ func (p *Profile) sourceName(path string) (string, error) {
 	if slash[0] != '/' {
 		slash = "/" + slash
 	}
-	u := url.URL{Scheme: "file", Path: slash, RawQuery: url.Values{
+	query := url.Values{
 		"vfs": {"adiantum"}, "hexkey": {hex.EncodeToString(p.keys.database)}, "mode": {"rw"}, "modeof": {abs},
-	}.Encode()}
+	}.Encode()
+	// SQLite knows no + for a space.
+	u := url.URL{Scheme: "file", Path: slash, RawQuery: strings.ReplaceAll(query, "+", "%20")}
 	return u.String(), nil
 }
 

@@ -122,6 +122,22 @@ func TestCreateOpen(t *testing.T) {
 	}
 }
 
+// Spaces and pluses in a folder's name are part of it, as on macOS by default.
+func TestOddFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Application Support + 100% #1?")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Create(filepath.Join(dir, "p"), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	note(t, p, "kept")
+	if got := notes(t, reopen(t, p)); got != "kept" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestNoSecretNoProfile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "p")
 	for _, s := range []Secret{{}, Passphrase("")} {

@@ -94,13 +94,17 @@ func TestOriginalRelay(t *testing.T) {
 // What relays answer, and what it means.
 func TestAnswers(t *testing.T) {
 	answer := make(chan func(http.ResponseWriter, *http.Request), 1)
-	var f func(http.ResponseWriter, *http.Request)
+	var mu sync.Mutex
+	var last func(http.ResponseWriter, *http.Request)
 	at := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body) // else the server would not see the client go
+		mu.Lock()
 		select {
-		case f = <-answer:
+		case last = <-answer:
 		default:
 		}
+		f := last
+		mu.Unlock()
 		f(w, r)
 	}))
 	c := quickClient(t, client.Options{Timeout: 300 * time.Millisecond})
