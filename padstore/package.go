@@ -156,9 +156,15 @@ func (p *Pad) sealAt(r *record, body []byte) ([]byte, error) {
 	return otp.Seal(otp.Header{Lane: p.lane, PadID: p.header.ID, Offset: uint64(at.start), Seq: r.seq}, in, pad)
 }
 
-var errHole = errors.New("the pad reads as zeros there: it is damaged, or something else has burned it")
+var errHole = errors.New("the pad is not random there: it is damaged, or something else has burned it")
 
 // read returns pad in the order in which it is used. It is overwritten by the next read.
+//
+// Pad that is not random is refused. To seal, the whole of it passes the repetition count
+// test, as it did when it was made. To open, only what is all zeros is refused: a genuine
+// packet of a peer that does not test, such as the original, may have been sealed with
+// anything else, and what it was sealed with has left already; but under a key of zeros
+// everybody could make one.
 func (p *Pad) read(lane uint8, t span) ([]byte, error) {
 	n := int(t.len())
 	if cap(p.buf) < n {
@@ -169,21 +175,28 @@ func (p *Pad) read(lane uint8, t span) ([]byte, error) {
 	if _, err := p.pad.ReadAt(b, p.base+at.start); err != nil {
 		return nil, fmt.Errorf("the pad cannot be read: %w", err)
 	}
-	if hollow(b) {
-		p.event(Hole, "the pad reads as zeros at %d", at.start)
-		return nil, fmt.Errorf("%w: %w: at %d; \"parley pad check\" finds out how much, \"parley pad skip\" goes past it", parley.ErrRefused, errHole, at.start)
-	}
 	if p.version == otp.V1 && lane == 1 {
 		for i, j := 0, n-1; i < j; i, j = i+1, j-1 {
 			b[i], b[j] = b[j], b[i]
 		}
 	}
+	i := -1
+	if lane == p.lane {
+		i = repeated(b)
+	}
+	if i >= 0 || hollow(b, p.version) {
+		p.event(Hole, "the pad is not random at %d", at.start)
+		if lane != p.lane {
+			return nil, fmt.Errorf("%w: %w: at %d, on the peer's side: the message cannot be opened", parley.ErrRefused, errHole, at.start)
+		}
+		return nil, fmt.Errorf("%w: %w: within %d bytes from %d on; \"parley pad check FILE\" finds out how much, \"parley pad skip FILE --hole\" goes past it", parley.ErrRefused, errHole, n, at.start)
+	}
 	return b, nil
 }
 
 // hollow reports whether 32 bytes in a row are zero, which in random bytes never happens,
-// or the whole is.
-func hollow(b []byte) bool {
+// or the key is, of version 1 the last 16 bytes, or the whole is.
+func hollow(b []byte, v otp.Version) bool {
 	const run = 32
 	var zero [run]byte
 	for i := 0; i+run <= len(b); i += run {
@@ -191,12 +204,10 @@ func hollow(b []byte) bool {
 			return true
 		}
 	}
-	for _, x := range b[max(0, len(b)-run):] {
-		if x != 0 {
-			return false
-		}
+	if v == otp.V1 && len(b) >= 16 && allZero(b[len(b)-16:]) {
+		return true
 	}
-	return true
+	return allZero(b[max(0, len(b)-run):])
 }
 
 // Done implements [otp.Pad].

@@ -46,7 +46,7 @@ func (p *Pad) recover() (kept string, err error) {
 		return "", err
 	}
 	if p.j != nil {
-		err = p.j.f.Close()
+		_ = p.j.f.Close()
 		p.j = nil
 	}
 	f, err := p.d.open(p.journalPath, false)

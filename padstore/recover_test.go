@@ -185,12 +185,8 @@ func TestBurnedAlone(t *testing.T) {
 // TestZeroPrefix: how long a pad of zeros is makes no difference.
 func TestZeroPrefix(t *testing.T) {
 	const size = int64(1) << 40
-	h := header(size, size/2, 0)
-	head, err := h.Marshal()
-	check(t, err)
 	for _, lane := range []int{0, 1} {
-		h.Owner = lane
-		head, err = h.Marshal()
+		head, err := header(size, size/2, lane).Marshal()
 		check(t, err)
 		path := filepath.Join(t.TempDir(), "x.pad")
 		makeSparse(t, path, head, otp.PadHeaderSize, size, size/2-100, []byte("x"))
