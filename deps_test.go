@@ -28,7 +28,7 @@ var rules = []struct {
 	{"keydir", []string{"internal/rsakey", "internal/jsonobject"}},
 	{"keydir/server", []string{"keydir", "internal/rsakey", "internal/keyfile", "internal/lru", "internal/groupdb", "internal/frontlimit", "internal/monitor"}},
 	{"keydir/client", []string{"keydir", "internal/rsakey", "internal/jsonobject"}},
-	{"padstore/generate", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
+	{"padstore/generate", []string{".", "secure/otp", "padstore", "internal/filelock", "internal/keyfile"}},
 	{"padstore", []string{".", "secure/otp", "internal/filelock", "internal/keyfile"}},
 	{"broker", []string{"broker/store"}},
 	{"broker/store", nil},

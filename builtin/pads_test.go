@@ -83,7 +83,7 @@ func newPad(t *testing.T, v otp.Version, size int64) (files [2]string) {
 		whole, names = filepath.Join(dir, "alice.bob.random.store"), [2]string{"alice.bob.random.metadata", "bob.alice.random.store"}
 	}
 	ends := []generate.End{{Name: "alice", To: to[0]}, {Name: "bob", To: to[1]}}
-	if _, err := generate.Export(t.Context(), whole, ends, false, nil); err != nil {
+	if _, err := generate.Export(t.Context(), whole, ends, generate.ExportOptions{Marks: t.TempDir()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return [2]string{filepath.Join(to[0], names[0]), filepath.Join(to[1], names[1])}

@@ -1,7 +1,6 @@
 package padstore
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -157,14 +156,13 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestSplit(t *testing.T) {
-	pad := randomBytes(8, 10000)
+// TestWhole: a pad that is not split yet can be looked at, and nothing else.
+func TestWhole(t *testing.T) {
 	dir := t.TempDir()
-	h := header(10000, 5000, otp.Whole)
-	head, err := h.Marshal()
+	head, err := header(10000, 5000, otp.Whole).Marshal()
 	check(t, err)
 	path := filepath.Join(dir, "alice.bob.pad")
-	check(t, os.WriteFile(path, append(head, pad...), 0o600))
+	check(t, os.WriteFile(path, append(head, randomBytes(8, 10000)...), 0o600))
 	whole, err := Open(path, Options{Marks: filepath.Join(dir, "marks")})
 	check(t, err)
 	_, err = whole.Package(ctx, id(1), "bob", nil)
@@ -175,53 +173,6 @@ func TestSplit(t *testing.T) {
 	}
 	check(t, whole.Check(ctx, nil))
 	check(t, whole.Close())
-	to := [2]string{filepath.Join(dir, "for-alice"), filepath.Join(dir, "for-bob")}
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	is(t, Split(ended, path, to, nil), context.Canceled)
-	if left, _ := filepath.Glob(filepath.Join(to[0], "*")); len(left) != 0 {
-		t.Errorf("an interrupted split leaves %v", left)
-	}
-	var done int64
-	check(t, Split(ctx, path, to, func(n, total int64) {
-		if n < done || total != 20000 {
-			t.Errorf("%d of %d", n, total)
-		}
-		done = n
-	}))
-	if done != 20000 {
-		t.Errorf("ended at %d", done)
-	}
-	is(t, Split(ctx, path, to, nil), fs.ErrExist)
-	o := Options{Marks: filepath.Join(dir, "marks"), NoSync: true}
-	a, err := Open(filepath.Join(to[0], "alice.bob.pad"), o)
-	check(t, err)
-	defer a.Close()
-	b, err := Open(filepath.Join(to[1], "bob.alice.pad"), o)
-	check(t, err)
-	defer b.Close()
-	unpack(t, b, pack(t, a, 1, "hello"), "hello")
-	unpack(t, a, pack(t, b, 1, "back"), "back")
-	is(t, Split(ctx, a.Path(), to, nil), parley.ErrRefused)
-
-	w := newWorld(t, otp.V1, 4000) // all four files in one folder, as the original makes them
-	for _, name := range []string{otp.MetadataNameV1("bob", "alice"), otp.StoreNameV1("bob", "alice")} {
-		check(t, os.Rename(filepath.Join(w.dirs[1], name), filepath.Join(w.dirs[0], name)))
-	}
-	to = [2]string{t.TempDir(), t.TempDir()}
-	check(t, Split(ctx, w.dirs[0], to, nil))
-	is(t, Split(ctx, w.paths[0], to, nil), fs.ErrExist)
-	a, err = Open(filepath.Join(to[0], otp.MetadataNameV1("alice", "bob")), o)
-	check(t, err)
-	defer a.Close()
-	b, err = Open(filepath.Join(to[1], otp.StoreNameV1("bob", "alice")), o)
-	check(t, err)
-	defer b.Close()
-	unpack(t, b, pack(t, a, 1, "hello"), "hello")
-	check(t, b.Close())
-	is(t, Split(ctx, to[1], to, nil), parley.ErrRefused) // one end only
-	m := otp.NewMetadataV1("alice", "bob", 4000, "random", true)
-	m.EncryptIndex = 5
-	check(t, os.WriteFile(w.paths[0], m.Marshal(), 0o600))
-	is(t, Split(ctx, w.dirs[0], [2]string{t.TempDir(), t.TempDir()}, nil), parley.ErrRefused)
+	_, err = Recover(path, Options{Marks: filepath.Join(dir, "marks")})
+	is(t, err, parley.ErrRefused)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"strconv"
 	"strings"
 
@@ -23,7 +22,9 @@ type padCmd struct {
 	Split  padSplitCmd  `cmd:"" help:"Make both people's files of a whole pad."`
 	Export padExportCmd `cmd:"" help:"Make one person's file of a whole pad."`
 	Skip   padSkipCmd   `cmd:"" help:"Give up the next bytes of a pad, or say that this is its only copy."`
-	Pair   padPairCmd   `cmd:"" help:"Make this computer known to a pad device (parley-pad)."`
+
+	Recover padRecoverCmd `cmd:"" help:"Go on with a pad whose journal is damaged."`
+	Pair    padPairCmd    `cmd:"" help:"Make this computer known to a pad device (parley-pad)."`
 }
 
 // padError gives an error of a pad its exit code.
@@ -56,24 +57,13 @@ func padError(err error) error {
 	return err
 }
 
-// byteSize is a number of bytes: 4096, 64K, 1G, 1T, in powers of 1024.
+// byteSize is a number of bytes: 4096, 64K, 1.5G, 1TiB, in powers of 1024.
 type byteSize int64
 
 func (s *byteSize) UnmarshalText(text []byte) error {
-	t := strings.ToUpper(string(text))
-	t = strings.TrimSuffix(strings.TrimSuffix(t, "B"), "I")
-	shift := 0
-	if n := len(t); n > 0 {
-		if i := strings.IndexByte("KMGTP", t[n-1]); i >= 0 {
-			shift, t = 10*(i+1), t[:n-1]
-		}
-	}
-	n, err := strconv.ParseUint(t, 10, 63)
-	if err != nil || n > math.MaxInt64>>shift {
-		return fmt.Errorf("%q is no size: write bytes, or 64K, 1G, 1T", text)
-	}
-	*s = byteSize(n << shift)
-	return nil
+	n, err := term.ParseSize(string(text))
+	*s = byteSize(n)
+	return err
 }
 
 // sizeText is a size for people.

@@ -44,7 +44,7 @@ func (c *padCheckCmd) Run(ctx context.Context, a *app) error {
 		}
 	}()
 	for _, path := range files {
-		p, err := c.open(a, path)
+		p, err := c.open(a, path, true)
 		if err != nil {
 			return err
 		}

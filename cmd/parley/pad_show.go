@@ -17,9 +17,10 @@ type padFlags struct {
 	Marks string `type:"path" placeholder:"DIR" help:"Folder of the high-water marks. Default: parley/marks in the user's state folder."`
 }
 
-// open opens a pad, and tells what is suspicious about it.
-func (f *padFlags) open(a *app, path string) (*padstore.Pad, error) {
-	p, err := padstore.Open(path, padstore.Options{Marks: f.Marks, Event: func(e padstore.Event) {
+// open opens a pad, and tells what is suspicious about it. Those who only view it may have
+// it on a medium that can only be read.
+func (f *padFlags) open(a *app, path string, view bool) (*padstore.Pad, error) {
+	p, err := padstore.Open(path, padstore.Options{Marks: f.Marks, View: view, Event: func(e padstore.Event) {
 		a.note("%s: %s", filepath.Base(path), e.Text)
 	}})
 	return p, padError(err)
@@ -102,7 +103,7 @@ func (c *padShowCmd) Run(ctx context.Context, a *app) error {
 }
 
 func (c *padShowCmd) look(ctx context.Context, a *app, path string) (*padShown, error) {
-	p, err := c.open(a, path)
+	p, err := c.open(a, path, true)
 	if err != nil {
 		return nil, err
 	}

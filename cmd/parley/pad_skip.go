@@ -13,6 +13,7 @@ type padSkipCmd struct {
 	File  string   `arg:"" type:"path" help:"The pad."`
 	Size  byteSize `arg:"" optional:"" help:"How many of the next bytes to give up: at least as many as the newer copy of this pad may have used."`
 	Moved bool     `help:"This is the only copy of the pad, and nothing was sent since it was copied: go on where it stands."`
+	Hole  bool     `help:"Give up what is damaged: as many bytes as it takes to go past the first damaged place in the way of sending."`
 	Yes   bool     `help:"Do not ask."`
 }
 
@@ -24,10 +25,16 @@ type padSkipped struct {
 }
 
 func (c *padSkipCmd) Run(ctx context.Context, a *app) error {
-	if (c.Size > 0) == c.Moved {
-		return usage("say how many bytes to give up, or --moved if this is the only copy")
+	asked := 0
+	for _, what := range []bool{c.Size > 0, c.Moved, c.Hole} {
+		if what {
+			asked++
+		}
 	}
-	p, err := c.open(a, c.File)
+	if asked != 1 {
+		return usage("say how many bytes to give up, or --moved if this is the only copy, or --hole to go past what is damaged")
+	}
+	p, err := c.open(a, c.File, false)
 	if err != nil {
 		return err
 	}
@@ -35,6 +42,19 @@ func (c *padSkipCmd) Run(ctx context.Context, a *app) error {
 	before, err := p.Status(ctx, p.Peer())
 	if err != nil {
 		return padError(err)
+	}
+	if c.Hole {
+		if before.Held != "" {
+			return &ownCode{exitState, fmt.Errorf("%w: %s", otp.ErrHeld, before.Held)}
+		}
+		n, err := p.Hole(ctx)
+		if err != nil {
+			return padError(err)
+		}
+		if n == 0 {
+			return &ownCode{exitState, fmt.Errorf("there is no damage in what is left to send with: nothing was changed")}
+		}
+		c.Size = byteSize(n)
 	}
 	if int64(c.Size) > before.Left {
 		return usage("%s are more than the %s that are left", sizeText(int64(c.Size)), sizeText(before.Left))

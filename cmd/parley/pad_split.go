@@ -13,6 +13,7 @@ import (
 )
 
 type padSplitCmd struct {
+	padFlags
 	File string   `arg:"" type:"path" help:"The whole pad: its .pad file, or in version 1 one of its four files."`
 	To   []string `required:"" sep:"none" placeholder:"DIR" help:"Two folders, one for each of the two people, in the order of their names in the pad."`
 	Rest []string `arg:"" optional:"" hidden:"" name:"dir"`
@@ -47,7 +48,7 @@ func (c *padSplitCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return exportPad(ctx, a, c.File, []generate.End{{Name: names[0], To: to[0]}, {Name: names[1], To: to[1]}}, false)
+	return exportPad(ctx, a, c.File, []generate.End{{Name: names[0], To: to[0]}, {Name: names[1], To: to[1]}}, generate.ExportOptions{Marks: c.Marks})
 }
 
 // padNames are the two people of a pad.
@@ -57,12 +58,9 @@ func padNames(path string) ([2]string, error) {
 	} else if err != nil {
 		return [2]string{}, padError(err)
 	}
-	stem, parts := filepath.Base(path), []string(nil)
-	if parts = strings.Split(stem, "."); len(parts) != 4 {
-		return [2]string{}, usage("%s: the name of a pad of version 1 is UID.RID.random.store", path)
-	}
+	stem := strings.TrimSuffix(strings.TrimSuffix(path, ".random.store"), ".random.metadata")
 	// The first is who has the lower half, as in version 2.
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(path), otp.MetadataNameV1(parts[0], parts[1])))
+	b, err := os.ReadFile(stem + ".random.metadata")
 	if err != nil {
 		return [2]string{}, padError(err)
 	}
@@ -100,6 +98,7 @@ func isV1(path string) bool {
 }
 
 type padExportCmd struct {
+	padFlags
 	File  string `arg:"" type:"path" help:"The whole pad: its .pad file, or in version 1 one of its four files."`
 	For   string `required:"" placeholder:"NAME" help:"Whose end to make."`
 	To    string `required:"" type:"path" placeholder:"DIR|PATH" help:"Where to put it."`
@@ -107,19 +106,19 @@ type padExportCmd struct {
 }
 
 func (c *padExportCmd) Run(ctx context.Context, a *app) error {
-	return exportPad(ctx, a, c.File, []generate.End{{Name: c.For, To: c.To}}, c.Again)
+	return exportPad(ctx, a, c.File, []generate.End{{Name: c.For, To: c.To}}, generate.ExportOptions{Again: c.Again, Marks: c.Marks})
 }
 
-func exportPad(ctx context.Context, a *app, path string, ends []generate.End, again bool) error {
+func exportPad(ctx context.Context, a *app, path string, ends []generate.End, o generate.ExportOptions) error {
 	h, err := readPadHeader(path)
 	if err != nil {
 		return padError(err)
 	}
-	if again {
+	if o.Again {
 		a.loud("ANOTHER COPY OF ONE END: if two copies are ever used, what was sent with both can be read by everybody. Destroy the other copy first.")
 	}
 	m, size := newMeter(a, "copy"), int64(0)
-	made, err := generate.Export(ctx, path, ends, again, func(done, total int64) {
+	made, err := generate.Export(ctx, path, ends, o, func(done, total int64) {
 		size = total
 		m.tell(done, total)
 	})

@@ -13,13 +13,16 @@ const units = "KMGTP"
 // a power of 1024.
 func ParseSize(s string) (int64, error) {
 	bad := fmt.Errorf("%q is not a size, such as 4096, 64K, 1.5G or 1T", s)
-	number := strings.TrimSuffix(strings.ToUpper(strings.TrimSpace(s)), "B")
-	number = strings.TrimSuffix(number, "I")
+	number := strings.ToUpper(strings.TrimSpace(s))
+	i := strings.LastIndexAny(number, "0123456789.") + 1
+	number, unit := number[:i], number[i:]
 	scale := 1.0
-	if n := len(number); n > 0 {
-		if i := strings.IndexByte(units, number[n-1]); i >= 0 {
-			scale, number = math.Pow(1024, float64(i+1)), number[:n-1]
+	if unit != "" && unit != "B" {
+		i := strings.IndexByte(units, unit[0])
+		if more := unit[1:]; i < 0 || more != "" && more != "B" && more != "IB" {
+			return 0, bad
 		}
+		scale = math.Pow(1024, float64(i+1))
 	}
 	if scale == 1 {
 		n, err := strconv.ParseInt(number, 10, 64)

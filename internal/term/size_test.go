@@ -11,7 +11,7 @@ func TestParseSize(t *testing.T) {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "K", "-1", "-1K", "1.5", "1.0001K", "1e3K", "1X", "0x10", "infK", "nanK", "5000P", "9223372036854775808", "1 K x"} {
+	for _, s := range []string{"", "K", "-1", "-1K", "1.5", "1.0001K", "1e3K", "1X", "0x10", "infK", "nanK", "5000P", "9223372036854775808", "1 K x", "4I", "4IB", "12KI", "12KBB", "12KK", "B", "1.5B", "12BK"} {
 		if got, err := ParseSize(s); err == nil {
 			t.Errorf("%q: %d", s, got)
 		}

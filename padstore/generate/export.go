@@ -12,11 +12,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"parley"
 	"parley/internal/filelock"
 	"parley/internal/keyfile"
+	"parley/padstore"
 	"parley/secure/otp"
 )
 
@@ -42,12 +44,22 @@ type Exported struct {
 	Time   time.Time `json:"time"`
 }
 
+// ExportOptions say how ends are made.
+type ExportOptions struct {
+	// Again makes an end that was handed out before: for when its medium was lost, unused.
+	Again bool
+	// Marks is the folder of the marks (padstore.Options.Marks), where it is remembered too, by
+	// the pad and not by its name, what was handed out: "" is the usual one.
+	Marks string
+}
+
 // Export makes people's own files of a whole pad that nobody has used, and leaves the
-// whole one. Beside it a record, its name with ".exported" behind it, says which ends were
-// made: another copy of one is [ErrExported] unless again is set. It never overwrites.
+// whole one. A record beside it, its name with ".exported" behind it, and one in the marks'
+// folder say which ends were made: another copy of one is [ErrExported] unless o.Again is
+// set. A pad on a medium that can only be read has the second one only. It never overwrites.
 // Other errors are [ErrNotWhole], [parley.ErrMalformed], [parley.ErrNoKey] for a name that
 // is not the pad's, [ErrUnhealthy] for a pad with a hole, and as for [Run].
-func Export(ctx context.Context, path string, ends []End, again bool, progress func(done, total int64)) ([]Exported, error) {
+func Export(ctx context.Context, path string, ends []End, o ExportOptions, progress func(done, total int64)) ([]Exported, error) {
 	w, err := openWhole(path)
 	if err != nil {
 		return nil, err
@@ -57,9 +69,22 @@ func Export(ctx context.Context, path string, ends []End, again bool, progress f
 	if err := filelock.Wait(ctx, w.f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	before, err := readRecord(w.record)
+	if err := w.remember(o.Marks); err != nil {
+		return nil, err
+	}
+	// A copy of the whole pad has another lock, and the same record in the marks' folder.
+	lock, err := filelock.Open(ctx, w.marked+".lock")
 	if err != nil {
 		return nil, err
+	}
+	defer lock.Close()
+	var before []Exported
+	for _, record := range []string{w.record, w.marked} {
+		all, err := readRecord(record)
+		if err != nil {
+			return nil, err
+		}
+		before = append(before, all...)
 	}
 	var outs []*out
 	defer func() {
@@ -68,7 +93,7 @@ func Export(ctx context.Context, path string, ends []End, again bool, progress f
 		}
 	}()
 	for i, e := range ends {
-		if !again {
+		if !o.Again {
 			for _, b := range before {
 				if b.Name == e.Name {
 					return nil, fmt.Errorf("%w: %s's was made on %s", ErrExported, e.Name, b.Time.Local().Format("2006-01-02 15:04"))
@@ -78,11 +103,11 @@ func Export(ctx context.Context, path string, ends []End, again bool, progress f
 		if i > 0 && ends[i-1].Name == e.Name {
 			return nil, fmt.Errorf("%w: %s's was asked for twice", ErrExported, e.Name)
 		}
-		o, err := w.out(e)
+		out, err := w.out(e)
 		if err != nil {
 			return nil, err
 		}
-		outs = append(outs, o)
+		outs = append(outs, out)
 	}
 	if err := w.copy(ctx, outs, progress); err != nil {
 		return nil, err
@@ -93,7 +118,10 @@ func Export(ctx context.Context, path string, ends []End, again bool, progress f
 	for _, o := range outs {
 		all = append(all, Exported{Name: o.name, Files: o.files, SHA256: fmt.Sprintf("%x", o.sum.Sum(nil)), Time: time.Now().UTC().Truncate(time.Second)})
 	}
-	if err := addRecord(w.record, all); err != nil {
+	if err := addRecord(w.marked, all); err != nil {
+		return nil, err
+	}
+	if err := addRecord(w.record, all); err != nil && !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
 	for _, o := range outs {
@@ -102,6 +130,28 @@ func Export(ctx context.Context, path string, ends []End, again bool, progress f
 		}
 	}
 	return all, nil
+}
+
+// remember finds the record in the marks' folder.
+func (w *whole) remember(marks string) (err error) {
+	if marks == "" {
+		if marks, err = padstore.MarksDir(); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(marks, 0o700); err != nil {
+		return err
+	}
+	id := ""
+	if w.header != nil {
+		id = fmt.Sprintf("%x", w.header.ID)
+	} else if id, err = padstore.IdentityV1(w.v1[0], w.f, marks); err != nil {
+		return err
+	} else if id == "" {
+		return fmt.Errorf("%w: parts of it are zeros", ErrUnhealthy)
+	}
+	w.marked = filepath.Join(marks, "exported-"+id)
+	return nil
 }
 
 // out is an end in the making.

@@ -28,6 +28,11 @@ func made(t *testing.T, v otp.Version, size int64) string {
 	return r.Files[0]
 }
 
+// options keep what is remembered of a test among its own files.
+func options(t *testing.T, again bool) ExportOptions {
+	return ExportOptions{Again: again, Marks: filepath.Join(t.TempDir(), "marks")}
+}
+
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -43,7 +48,7 @@ func TestExport(t *testing.T) {
 		before := read(t, path)
 		a, b := t.TempDir(), filepath.Join(t.TempDir(), "mine.pad")
 		last := int64(0)
-		got, err := Export(t.Context(), path, []End{{"bob", b}, {"alice", a}}, false, func(done, total int64) { last = done })
+		got, err := Export(t.Context(), path, []End{{"bob", b}, {"alice", a}}, options(t, false), func(done, total int64) { last = done })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +91,13 @@ func TestExportV1(t *testing.T) {
 	path := made(t, otp.V1, 5001)
 	dir := filepath.Dir(path)
 	a, b := t.TempDir(), t.TempDir()
-	if _, err := Export(t.Context(), filepath.Join(dir, "bob.alice.random.metadata"), []End{{"alice", a}}, false, nil); err != nil {
+	if _, err := Export(t.Context(), filepath.Join(dir, "bob.alice.random.metadata"), []End{{"alice", a}}, options(t, false), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Export(t.Context(), path, []End{{"alice", b}}, false, nil); !errors.Is(err, ErrExported) {
+	if _, err := Export(t.Context(), path, []End{{"alice", b}}, options(t, false), nil); !errors.Is(err, ErrExported) {
 		t.Error(err)
 	}
-	got, err := Export(t.Context(), path, []End{{"bob", b}}, false, nil)
+	got, err := Export(t.Context(), path, []End{{"bob", b}}, options(t, false), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +119,7 @@ func TestExportV1(t *testing.T) {
 func TestExportRefuses(t *testing.T) {
 	v2, v1 := made(t, otp.V2, 100_000), made(t, otp.V1, 5000)
 	owned := t.TempDir()
-	if _, err := Export(t.Context(), v2, []End{{"alice", owned}}, false, nil); err != nil {
+	if _, err := Export(t.Context(), v2, []End{{"alice", owned}}, options(t, false), nil); err != nil {
 		t.Fatal(err)
 	}
 	damage := func(change func(b []byte) []byte) string {
@@ -167,7 +172,7 @@ func TestExportRefuses(t *testing.T) {
 		"v1 other size":    {used(func(m *otp.MetadataV1) { m.NBytes, m.DecryptMax = 6000, 5999 }), []End{{"bob", ""}}, ErrNotWhole},
 		"v1 with journal":  {journal, []End{{"bob", ""}}, ErrNotWhole},
 		"v1 incomplete":    {incomplete, []End{{"alice", ""}}, ErrNotWhole},
-		"v1 name":          {filepath.Join(filepath.Dir(v1), "x.random.store"), []End{{"bob", ""}}, parley.ErrMalformed},
+		"v1 name":          {filepath.Join(filepath.Dir(v1), "x.random.store"), []End{{"bob", ""}}, ErrNotWhole},
 		"v1 there already": {v1, []End{{"bob", filepath.Dir(v1)}}, fs.ErrExist},
 	} {
 		to := t.TempDir()
@@ -176,21 +181,21 @@ func TestExportRefuses(t *testing.T) {
 				c.ends[i].To = to
 			}
 		}
-		if _, err := Export(t.Context(), c.path, c.ends, false, nil); !errors.Is(err, c.want) {
+		if _, err := Export(t.Context(), c.path, c.ends, options(t, false), nil); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 		if left := names(t, to); len(left) > 0 {
 			t.Errorf("%s: left behind: %v", name, left)
 		}
 	}
-	if _, err := Export(t.Context(), v1, []End{{"bob", filepath.Join(t.TempDir(), "x.pad")}}, false, nil); err == nil || !strings.Contains(err.Error(), "folder") {
+	if _, err := Export(t.Context(), v1, []End{{"bob", filepath.Join(t.TempDir(), "x.pad")}}, options(t, false), nil); err == nil || !strings.Contains(err.Error(), "folder") {
 		t.Error(err)
 	}
 	// Nothing that failed counts as handed out, and who insists gets another copy.
-	if _, err := Export(t.Context(), v2, []End{{"bob", t.TempDir()}}, false, nil); err != nil {
+	if _, err := Export(t.Context(), v2, []End{{"bob", t.TempDir()}}, options(t, false), nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := Export(t.Context(), v2, []End{{"bob", t.TempDir()}}, true, nil); err != nil {
+	if _, err := Export(t.Context(), v2, []End{{"bob", t.TempDir()}}, options(t, true), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -202,7 +207,7 @@ func TestConcurrentExports(t *testing.T) {
 	for range 6 {
 		to := t.TempDir()
 		go func() {
-			_, err := Export(t.Context(), path, []End{{"bob", to}}, false, nil)
+			_, err := Export(t.Context(), path, []End{{"bob", to}}, options(t, false), nil)
 			results <- err
 		}()
 	}
@@ -216,5 +221,54 @@ func TestConcurrentExports(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("handed out %d times", n)
+	}
+}
+
+// TestExportOfACopy: a copy of the whole pad under another name, without the record beside
+// it, makes no second end; of version 1 neither.
+func TestExportOfACopy(t *testing.T) {
+	for _, v := range []otp.Version{otp.V1, otp.V2} {
+		path := made(t, v, otp.MinPad)
+		o := options(t, false)
+		if _, err := Export(t.Context(), path, []End{{"alice", t.TempDir()}}, o, nil); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		for _, name := range names(t, filepath.Dir(path)) {
+			to := name
+			if v == otp.V2 {
+				to = "renamed.pad"
+			}
+			if !strings.HasSuffix(name, ".exported") {
+				os.WriteFile(filepath.Join(dir, to), read(t, filepath.Join(filepath.Dir(path), name)), 0o600)
+			}
+		}
+		second := filepath.Join(dir, filepath.Base(path))
+		if v == otp.V2 {
+			second = filepath.Join(dir, "renamed.pad")
+		}
+		if _, err := Export(t.Context(), second, []End{{"alice", t.TempDir()}}, o, nil); !errors.Is(err, ErrExported) {
+			t.Errorf("v%d: %v", v, err)
+		}
+		if _, err := Export(t.Context(), second, []End{{"bob", t.TempDir()}}, o, nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := Export(t.Context(), path, []End{{"bob", t.TempDir()}}, o, nil); !errors.Is(err, ErrExported) {
+			t.Errorf("v%d: %v", v, err)
+		}
+		// Where the pad's folder takes no record, the other one does.
+		third := filepath.Join(t.TempDir(), filepath.Base(path))
+		for _, name := range names(t, filepath.Dir(path)) {
+			os.WriteFile(filepath.Join(filepath.Dir(third), name), read(t, filepath.Join(filepath.Dir(path), name)), 0o600)
+		}
+		os.Remove(third + ".exported")
+		if os.Getuid() == 0 {
+			continue // whom no mode keeps out
+		}
+		os.Chmod(filepath.Dir(third), 0o500)
+		defer os.Chmod(filepath.Dir(third), 0o700)
+		if _, err := Export(t.Context(), third, []End{{"alice", t.TempDir()}}, options(t, false), nil); err != nil {
+			t.Error(err)
+		}
 	}
 }

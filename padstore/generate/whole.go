@@ -16,8 +16,9 @@ import (
 type whole struct {
 	f      *os.File
 	names  [2]string
-	size   int64 // of what is to be copied
-	record string
+	size   int64              // of what is to be copied
+	record string             // of what was handed out: beside it,
+	marked string             // and in the marks' folder
 	header *otp.PadHeader     // version 2
 	v1     [2]*otp.MetadataV1 // version 1
 }
@@ -54,11 +55,16 @@ func openWhole(path string) (_ *whole, err error) {
 
 func openWholeV1(path string) (*whole, error) {
 	dir, base := filepath.Split(path)
-	parts := strings.Split(base, ".")
-	if len(parts) != 4 {
-		return nil, fmt.Errorf("%s: %w: the name of a pad of version 1 is UID.RID.random.store", path, parley.ErrMalformed)
+	stem := strings.TrimSuffix(strings.TrimSuffix(base, ".random.store"), ".random.metadata")
+	b, err := os.ReadFile(filepath.Join(dir, stem+".random.metadata"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotWhole, err)
 	}
-	w := &whole{names: [2]string{parts[0], parts[1]}}
+	m, err := otp.ParseMetadataV1(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	w := &whole{names: [2]string{m.UID, m.RID}}
 	for i, uid := range w.names {
 		rid := w.names[1-i]
 		b, err := os.ReadFile(filepath.Join(dir, otp.MetadataNameV1(uid, rid)))
