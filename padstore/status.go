@@ -32,6 +32,9 @@ func (p *Pad) Status(ctx context.Context, peer parley.Name) (s otp.Status, err e
 		}
 		if b.held {
 			s.Held = markMissing
+			if p.version == otp.V2 {
+				s.Held += fmt.Sprintf(". (As far as is known here, at least %d bytes of your side were used.)", p.l.top)
+			}
 		}
 		var largest int64
 		s.Left, largest = p.l.left()

@@ -142,31 +142,49 @@ func (p *Pad) judge(b *batch, r *record, in otp.Inner) error {
 	if lost {
 		p.event(Rollback, "the peer has seen more of our pad used than we know of: this is an old copy of the pad")
 	}
-	if b.held || lost {
+	switch {
+	case b.held:
+		return b.seenTo(r.ack)
+	case lost:
 		return b.catchUp(r.ack)
 	}
 	return nil
 }
 
+// seenTo notes how far the peer has seen our lane used while nothing is sent. It does not
+// end that: whoever carries packets may have held this one back, and what was sent since
+// then would be used again. The owner decides.
+func (b *batch) seenTo(ack int64) error {
+	l := b.p.l
+	if ack <= l.top {
+		return nil
+	}
+	r := &record{kind: recJump, t: ack, floor: ack, seq: l.seq, commit: l.commit, l0: l.room[0].end}
+	raise := b.raise
+	err := b.stage(r)
+	b.raise = raise // there is no mark, and there must be none
+	return err
+}
+
 // catchUp goes past what the peer has seen of our lane, and past a reserve for what was
-// on its way. When there is no mark, grants of ours may be forgotten too: a reserve at the
-// other end of our half counts as granted.
+// on its way, or held back by whoever carries packets. Grants of ours may be forgotten too:
+// a reserve at the other end of our half counts as granted.
 func (b *batch) catchUp(ack int64) error {
-	l, held := b.p.l, b.held
+	l := b.p.l
 	b.create, b.looked = true, false
 	if err := b.look(); err != nil {
 		return err
 	}
 	left, _ := l.left()
 	r := &record{kind: recJump, t: ack, floor: ack, seq: l.seq, commit: b.commit, l0: l.room[0].end, use: min(left, reserve(left))}
-	if held && l.room[0].end > 0 {
+	if l.room[0].end > 0 {
 		own := l.room[0].end - max(l.room[0].pos, min(ack, l.room[0].end))
-		r.l0 -= min(own, reserve(own))
+		r.l0 -= own / 4
 	}
 	return b.stage(r)
 }
 
-func reserve(left int64) int64 { return max(left/16, 64<<10) }
+func reserve(left int64) int64 { return left / 2 }
 
 // openAt opens a packet with its pad.
 func (p *Pad) openAt(packet []byte, t span) (in otp.Inner, err error) {
