@@ -26,6 +26,7 @@ type DB struct {
 	done    sync.WaitGroup
 	fault   atomic.Pointer[error] // of the last write; nil: none
 	deleted chan struct{}         // something that must not stay was deleted
+	isFull  func() bool           // the file system has almost no room left
 }
 
 // A write is what one request changes. Its error undoes it alone.
@@ -110,7 +111,7 @@ func (db *DB) commit(all []*write) {
 		if w.err == nil {
 			w.err = err
 		}
-		w.err, w.whole = DiskFault(w.err), whole
+		w.err, w.whole = db.diskFault(w.err), whole
 		close(w.done)
 	}
 }

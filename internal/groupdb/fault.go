@@ -20,6 +20,20 @@ func DiskFault(err error) error {
 	return err
 }
 
+// almostFull is how many bytes are too few: what did not fit into a file system need not
+// have filled it.
+const almostFull = 1 << 20
+
+// diskFault is DiskFault for errors of this database. Most of its writes to a full disk
+// fail as any other (IOERR), and the operating system's error is lost: then the room
+// that is left tells.
+func (db *DB) diskFault(err error) error {
+	if errors.Is(err, sqlite3.IOERR) && !errors.Is(err, sqlite3.FULL) && !errors.Is(err, syscall.ENOSPC) && db.isFull() {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return DiskFault(err)
+}
+
 // Fault returns why the last write could not be done: a fault of the disk or of the
 // files, not of what was asked. It is nil again when something was written.
 func (db *DB) Fault() error {
@@ -44,7 +58,7 @@ func (db *DB) note(commit error, writes []*write, written bool) {
 	}
 	switch {
 	case fault != nil:
-		fault = DiskFault(fault)
+		fault = db.diskFault(fault)
 		db.fault.Store(&fault)
 	case written:
 		db.fault.Store(nil)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 // A database that cannot grow is told as such, until something can be written again.
@@ -32,6 +34,25 @@ func TestDiskFull(t *testing.T) {
 	db.must(t, large)
 	if err := db.Fault(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A write that fails while there is no room has failed for that, and else not.
+func TestFailedWrite(t *testing.T) {
+	db := newDB(t)
+	full := false
+	db.must(t, func(*Conn) error { db.isFull = func() bool { return full }; return nil })
+	for _, full = range []bool{true, false} {
+		err := db.Write(func(*Conn) error { return sqlite3.IOERR_WRITE })
+		if !errors.Is(err, sqlite3.IOERR_WRITE) || errors.Is(err, ErrDiskFull) != full || errors.Is(db.Fault(), ErrDiskFull) != full {
+			t.Errorf("full %v: %v, %v", full, err, db.Fault())
+		}
+		if err := db.Write(func(*Conn) error { return errOwn }); errors.Is(err, ErrDiskFull) {
+			t.Error(err)
+		}
+	}
+	if fullDisk(t.TempDir()) {
+		t.Error("the disk of this test has no room")
 	}
 }
 

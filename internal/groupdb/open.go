@@ -37,7 +37,8 @@ const pragmas = `
 	PRAGMA wal_autocheckpoint = 1000;`
 
 // Open opens a database, and makes it if it is not there; its folder must be. batch is
-// how many writes one commit may carry. Errors name the file.
+// how many writes one commit may carry. Errors name the file; those that mean a full disk
+// are [ErrDiskFull].
 func Open(path string, schema Schema, batch int) (*DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -47,16 +48,17 @@ func Open(path string, schema Schema, batch int) (*DB, error) {
 	for _, name := range []string{abs, abs + "-shm"} {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
-			return nil, err
+			return nil, DiskFault(err)
 		}
 		f.Close()
 	}
 	db := &DB{
 		readers: make(chan *Conn, readers), writes: make(chan *write, batch), batch: batch,
 		closing: make(chan struct{}), deleted: make(chan struct{}, 1),
+		isFull: func() bool { return fullDisk(filepath.Dir(abs)) },
 	}
 	if err := db.connect(source(abs), schema); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", abs, err), db.disconnect())
+		return nil, errors.Join(fmt.Errorf("%s: %w", abs, db.diskFault(err)), db.disconnect())
 	}
 	db.done.Go(db.run)
 	return db, nil
