@@ -234,8 +234,8 @@ func strictObject(body []byte) error {
 			return bad
 		}
 		seen[name] = true
-		var skip json.RawMessage
-		if d.Decode(&skip) != nil {
+		var value json.RawMessage
+		if d.Decode(&value) != nil || name == "sums" && string(value) == "null" { // nor null
 			return bad
 		}
 	}
@@ -281,7 +281,7 @@ func (q *DoneRequest) check() error {
 	if len(q.Refs) > MaxDone {
 		return fmt.Errorf("refs has more than %d numbers", MaxDone)
 	}
-	if len(q.Sums) > 0 && len(q.Sums) != len(q.Refs) {
+	if q.Sums != nil && len(q.Sums) != len(q.Refs) { // an empty list, too: it must not pass for none
 		return errors.New("sums are not as many as refs")
 	}
 	return nil

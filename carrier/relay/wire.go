@@ -122,8 +122,8 @@ type ClaimReply struct {
 }
 
 // DoneRequest is the body of /v2/done: messages that the owner has and the relay need
-// not keep. With Sums, one for each number, only those with that sum are deleted: after a
-// relay's database was lost or put back, a number may stand for another message.
+// not keep. With Sums, exactly one for each number, only those with that sum are deleted:
+// after a relay's database was lost or put back, a number may stand for another message.
 type DoneRequest struct {
 	Recipient string  `json:"recipient_uid"`
 	Refs      []int64 `json:"refs"`

@@ -65,6 +65,11 @@ func TestRefused(t *testing.T) {
 		{"claim of nobody", "POST", "/v2/claim", jsonBody, `{"receive":"` + strings.Repeat("00", 32) + `"}`, 400, "recipient_uid"},
 		{"done, unclaimed", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1]}`, 409, "nobody"},
 		{"done, unknown", "POST", "/v2/done", jsonBody, `{"recipient_uid":"zed","refs":[1]}`, 409, "nobody"},
+		{"done, fewer sums", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1,2],"sums":["0000000000000000"]}`, 400, "as many"},
+		{"done, more sums", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1],"sums":["0000000000000000","0000000000000000"]}`, 400, "as many"},
+		{"done, sums of nothing", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[],"sums":["0000000000000000"]}`, 400, "as many"},
+		{"done, no sums in the list", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1],"sums":[]}`, 400, "as many"},
+		{"done, null for sums", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1],"sums":null}`, 400, "object"},
 		{"done, sums", "POST", "/v2/done", jsonBody, `{"recipient_uid":"bob","refs":[1],"sums":["00","11"]}`, 400, "object"},
 	} {
 		code, b := w.ask(x.method, x.path, "", x.kind, x.body)

@@ -205,7 +205,7 @@ func (c *conn) finish(r relay.DoneRequest, token string) (deleted int, err error
 	}
 	for i, ref := range r.Refs {
 		same := true
-		if len(r.Sums) > 0 {
+		if r.Sums != nil {
 			err := c.Each("SELECT contents FROM message WHERE ref = ? AND mailbox = ?", func(s *sqlite3.Stmt) error {
 				same = relay.SumOf(s.ColumnText(0)) == r.Sums[i]
 				return nil
