@@ -23,9 +23,12 @@ const (
 // ErrUnhealthy means that a source has failed a test.
 var ErrUnhealthy = errors.New("this is not random")
 
-// A Health is the state of both tests over one source. They find a source that is stuck
-// or strongly biased; they do not prove that one is random: a counter passes.
+// A Health is the state of the tests over one source. They find a source that is stuck or
+// strongly biased, or that has only letters; they do not prove that one is random: what a
+// bad generator makes of a known beginning passes.
 type Health struct {
+	bits bitHealth
+
 	last byte
 	run  int // how many of last were the latest bytes
 
@@ -42,6 +45,12 @@ func (h *Health) Test(p []byte) error {
 	}
 	if h.crowds(p) {
 		return fmt.Errorf("%w: it has failed the adaptive proportion test: one value %d times in %d bytes", ErrUnhealthy, ProportionCutoff, Window)
+	}
+	if h.bits.sticks(p) {
+		return fmt.Errorf("%w: it has failed the repetition count test of a bit: %d bytes in a row have one bit the same", ErrUnhealthy, BitRepetitionCutoff)
+	}
+	if h.bits.leans(p) {
+		return fmt.Errorf("%w: it has failed the proportion test of a bit: it is the same in %d of %d bytes", ErrUnhealthy, BitProportionCutoff, BitWindow)
 	}
 	return nil
 }

@@ -93,8 +93,8 @@ func TestAdaptiveProportion(t *testing.T) {
 			// In a window of our own nothing but the first value comes more often than 17 times.
 			p := sound(2, 5*Window)
 			w := p[window*Window : (window+1)*Window]
-			for i := range w {
-				w[i] = byte(1 + i%31)
+			for i := range w { // and no bit is always the same
+				w[i] = byte(1+i%31) ^ -byte(i%2)
 			}
 			w[0] = 0
 			spread := func(n int) {
@@ -114,10 +114,113 @@ func TestAdaptiveProportion(t *testing.T) {
 	}
 }
 
+// TestBitCutoffs computes both from the definition: alpha = 2^-64, H = 1, and two values.
+func TestBitCutoffs(t *testing.T) {
+	if want := 1 + 64; BitRepetitionCutoff != want {
+		t.Errorf("repetition count: %d, want %d", BitRepetitionCutoff, want)
+	}
+	tail, c := new(big.Int), int64(BitWindow+1)
+	limit := new(big.Int).Lsh(big.NewInt(1), BitWindow-64)
+	for tail.Cmp(limit) <= 0 { // the least C with 2 P(X >= C) <= alpha
+		c--
+		ways := new(big.Int).Binomial(BitWindow, c)
+		tail.Add(tail, ways.Lsh(ways, 1))
+	}
+	if c+1 != BitProportionCutoff {
+		t.Errorf("proportion: %d, want %d", BitProportionCutoff, c+1)
+	}
+}
+
+// TestBits: 64 bytes with a bit the same pass and 65 do not, 657 of a window pass and 658
+// do not, whichever bit it is, whichever value, and wherever.
+func TestBits(t *testing.T) {
+	for bit := range 8 {
+		for value := range byte(2) {
+			set := func(p []byte, i int, v byte) { p[i] = p[i]&^(1<<bit) | v<<bit }
+			for _, start := range []int{0, 1, 31, 32, 63, 64, 65, 100, 131, 900, 4000 - 65} {
+				p := sound(byte(bit), 4000)
+				for i := range 65 {
+					set(p, start+i, value)
+				}
+				if start > 0 {
+					set(p, start-1, 1-value)
+				}
+				wantHealth(t, p, "repetition count test of a bit")
+				set(p, start+64, 1-value)
+				wantHealth(t, p, "")
+			}
+			p := sound(byte(20+bit), 3*BitWindow)
+			n := 0
+			for i := BitWindow; i < 2*BitWindow; i++ { // 657, and never many in a row
+				v := value
+				if i%3 == 0 {
+					v = 1 - value
+				}
+				if n += int(1 - v ^ value); n > BitProportionCutoff-1 {
+					n--
+					v = 1 - value
+				}
+				set(p, i, v)
+			}
+			if n != BitProportionCutoff-1 {
+				t.Fatal(n)
+			}
+			wantHealth(t, p, "")
+			set(p, BitWindow+3-BitWindow%3, value)
+			wantHealth(t, p, "proportion test of a bit")
+		}
+	}
+}
+
+// TestAlphabets: what is no source although many of its values come equally often.
+func TestAlphabets(t *testing.T) {
+	printable := ""
+	for b := byte(' '); b < 0x7f; b++ {
+		printable += string(b)
+	}
+	for name, alphabet := range map[string]string{
+		"base64": "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", "hex": "0123456789abcdef", "printable": printable,
+		"7 bits": all(128), "6 bits": all(64),
+	} {
+		p := sound(9, StartUp)
+		for i := range p {
+			p[i] = alphabet[int(p[i])*len(alphabet)/256]
+		}
+		if new(Health).Test(p) == nil {
+			t.Errorf("%s passes", name)
+		}
+		for i, b := range sound(10, StartUp) { // only in every other byte
+			if i%2 == 0 {
+				p[i] = b
+			}
+		}
+		if new(Health).Test(p) == nil {
+			t.Errorf("%s in every other byte passes", name)
+		}
+	}
+	counter := make([]byte, StartUp)
+	for i := range counter {
+		counter[i] = byte(i)
+	}
+	if new(Health).Test(counter) == nil {
+		t.Error("a counter passes")
+	}
+}
+
+func all(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return string(b)
+}
+
 func FuzzHealth(f *testing.F) {
 	f.Add([]byte("aaaaaaaaabbbbbbbb"), uint8(3))
 	f.Add(make([]byte, 600), uint8(200))
 	f.Add(sound(3, 1100), uint8(7))
+	f.Add(sound(3, 2500), uint8(255))
+	f.Add(bytes.Map(func(r rune) rune { return r & 0x7f }, sound(3, 2500)), uint8(255))
 	f.Fuzz(func(t *testing.T, p []byte, n uint8) {
 		got, want := inPieces(p, int(n)+1), plainHealth(p)
 		if (got != nil) != want {
@@ -129,7 +232,21 @@ func FuzzHealth(f *testing.F) {
 // plainHealth is both tests as the standard writes them down.
 func plainHealth(p []byte) bool {
 	run, count := 0, 0
+	var runs, ones [8]int
 	for i, b := range p {
+		if i%BitWindow == 0 {
+			ones = [8]int{}
+		}
+		for k := range 8 {
+			if i > 0 && (b^p[i-1])>>k&1 != 0 {
+				runs[k] = 0
+			}
+			runs[k]++
+			ones[k] += int(b >> k & 1)
+			if runs[k] >= BitRepetitionCutoff || max(ones[k], i%BitWindow+1-ones[k]) >= BitProportionCutoff {
+				return true
+			}
+		}
 		if i > 0 && b == p[i-1] {
 			run++
 		} else {

@@ -51,7 +51,8 @@ func newDraft(path string) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := filelock.Try(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	// Another run may hold it for a moment, to see whether this one is at work.
+	if err := filelock.Lock(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		f.Close()
 		return nil, errors.Join(err, os.Remove(part))
 	}
