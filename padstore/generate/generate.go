@@ -86,14 +86,10 @@ func (s *Spec) valid() error {
 	if s.Version == otp.V1 {
 		limit = maxV1
 	}
-	for _, name := range s.Names {
-		if err := otp.ValidName(name); err != nil {
-			return err
-		}
+	if err := otp.ValidNames(s.Names); err != nil {
+		return err
 	}
 	switch {
-	case s.Names[0] == s.Names[1]:
-		return fmt.Errorf("a pad with oneself")
 	case s.Version != otp.V1 && s.Version != otp.V2:
 		return fmt.Errorf("no version %d of a pad", s.Version)
 	case s.Size < otp.MinPad || s.Size > limit:

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"parley"
@@ -26,6 +27,9 @@ const (
 	MinPad  = 256
 	MaxPad  = 1 << 56
 	MaxName = 128 // bytes of a person's name
+	// MaxNames is how many bytes both names have together: a file system takes 255 for the
+	// name of a file, and there are files with both and more in theirs.
+	MaxNames = 220
 
 	padMagic   = "OTCPAD2\n"
 	maxSources = 16
@@ -122,6 +126,9 @@ func ParsePadHeader(b []byte) (*PadHeader, error) {
 	if want := sha256.Sum256(text); !bytes.Equal(sum, want[:]) {
 		return bad("it is damaged")
 	}
+	if !utf8.Valid(text) { // JSON would put another character in its place
+		return bad("it cannot be read")
+	}
 	dec := json.NewDecoder(bytes.NewReader(bytes.TrimRight(text[len(padMagic):], "\x00")))
 	dec.DisallowUnknownFields()
 	var j padHeaderJSON
@@ -152,27 +159,38 @@ func (h *PadHeader) valid() error {
 		return fmt.Errorf("a split at %d of %d bytes", h.Split, h.Size)
 	case h.Owner < Whole || h.Owner > 1:
 		return fmt.Errorf("no owner %d", h.Owner)
-	case h.Names[0] == h.Names[1]:
-		return fmt.Errorf("a pad with oneself")
 	case len(h.Sources) == 0 || len(h.Sources) > maxSources:
 		return fmt.Errorf("%d sources, not 1 to %d", len(h.Sources), maxSources)
 	}
-	for _, name := range h.Names {
+	return ValidNames(h.Names)
+}
+
+// ValidNames says what is wrong with the names of a pad's two people.
+func ValidNames(names [2]string) error {
+	for _, name := range names {
 		if err := ValidName(name); err != nil {
 			return err
 		}
+	}
+	switch n := len(names[0]) + len(names[1]); {
+	case names[0] == names[1]:
+		return fmt.Errorf("a pad with oneself")
+	case n > MaxNames:
+		return fmt.Errorf("names of %d bytes together, at most %d", n, MaxNames)
 	}
 	return nil
 }
 
 // ValidName says what is wrong with a person's name in a pad, which is part of the names
-// of its files.
+// of its files: neither what a file's name cannot have, nor what is not seen when it is
+// shown, such as the marks that turn text around.
 func ValidName(name string) error {
 	if name == "" || len(name) > MaxName || !utf8.ValidString(name) {
 		return fmt.Errorf("a name of %d bytes, not 1 to %d of UTF-8", len(name), MaxName)
 	}
 	for _, r := range name {
-		if r <= ' ' || r == 0x7f || r == '/' || r == '\\' || r == '.' || r == ':' || r == ',' {
+		switch {
+		case r == '/', r == '\\', r == '.', r == ':', r == ',', r == utf8.RuneError, unicode.IsControl(r), unicode.IsSpace(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
 			return fmt.Errorf("the name has %q in it", r)
 		}
 	}

@@ -199,7 +199,15 @@ func TestPadHeader(t *testing.T) {
 		"no name":      func(h *PadHeader) { h.Names[0] = "" }, "a long name": func(h *PadHeader) { h.Names[0] = strings.Repeat("a", MaxName+1) },
 		"a path": func(h *PadHeader) { h.Names[0] = "../x" }, "a space": func(h *PadHeader) { h.Names[0] = "a b" },
 		"an escape": func(h *PadHeader) { h.Names[0] = "a\x1b[m" }, "a dot": func(h *PadHeader) { h.Names[0] = "a.b" },
-		"not UTF-8":      func(h *PadHeader) { h.Names[0] = "\xff" },
+		"not UTF-8":     func(h *PadHeader) { h.Names[0] = "\xff" },
+		"replaced":      func(h *PadHeader) { h.Names[0] = "a\uFFFD" },
+		"turned around": func(h *PadHeader) { h.Names[0] = "a\u202eb" },
+		"nothing seen":  func(h *PadHeader) { h.Names[0] = "alice\u200b" },
+		"a wide space":  func(h *PadHeader) { h.Names[0] = "a\u3000b" },
+		"C1":            func(h *PadHeader) { h.Names[0] = "a\u009bb" },
+		"long together": func(h *PadHeader) {
+			h.Names = [2]string{strings.Repeat("a", MaxName), strings.Repeat("b", MaxNames-MaxName+1)}
+		},
 		"a long sources": func(h *PadHeader) { h.Sources[0].Name = strings.Repeat("x", PadHeaderSize) },
 	} {
 		h := goodHeader()
