@@ -145,7 +145,12 @@ func (c *allowCmd) self() (parley.Name, error) {
 	if err != nil {
 		return "", err
 	}
-	d, err := padstore.OpenDir(c.Dir, padstore.Options{Marks: marks})
+	damaged := ""
+	d, err := padstore.OpenDir(c.Dir, padstore.Options{Marks: marks, Event: func(e padstore.Event) {
+		if e.Kind == padstore.Damaged {
+			damaged = "; of those that are here, one cannot be opened: " + term.Line(e.Text)
+		}
+	}})
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +165,7 @@ func (c *allowCmd) self() (parley.Name, error) {
 	case 1:
 		return parley.Name(all[0]), nil
 	case 0:
-		return "", fmt.Errorf("%w: there is no pad with %q here: give --self to set a rule before the pad comes", parley.ErrNoKey, c.Peer)
+		return "", fmt.Errorf("%w: there is no pad with %q here: give --self to set a rule before the pad comes%s", parley.ErrNoKey, c.Peer, damaged)
 	}
 	return "", fmt.Errorf("%w: %s have pads with %q: give --self", errUsage, strings.Join(all, ", "), c.Peer)
 }

@@ -106,7 +106,7 @@ func look(f *os.File, h *head, each func(*Entry)) (found finding, err error) {
 		known = *h
 	}
 	if known.Broken != "" {
-		found.told = fmt.Errorf("%w: at line %d: %s", ErrLog, known.From, known.Broken)
+		found.told = fmt.Errorf("%w, for the first time when %s; line %d tells of the last time", ErrLog, known.Broken, known.From)
 	}
 	var size int64
 	if f != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"parley/internal/term"
@@ -102,9 +103,9 @@ func (l *Log) check() (say []Entry, err error) {
 	}
 	next := h.at(found.end)
 	if fresh != nil {
-		text := fresh.Error()
+		text := clip(strings.TrimPrefix(fresh.Error(), ErrLog.Error()+": "))
 		if next.Broken == "" {
-			next.Broken = clip(text)
+			next.Broken = text
 		}
 		next.From = found.end.n + 1
 		say = append(say, Entry{Kind: KindLog, Text: text})

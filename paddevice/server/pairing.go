@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -124,17 +125,20 @@ func announce(ctx context.Context, dir, address, marks string) error {
 	})
 }
 
-// CheckMarks says what is wrong with marks for a folder whose device uses others: what is
-// logged with the wrong ones looks to the device like somebody else's lines.
+// CheckMarks reports when a folder's log has its mark elsewhere: what is logged beside the
+// wrong mark looks to the right one like somebody else's lines.
 func CheckMarks(dir, marks string) error {
 	var p pairing
 	if err := readJSON(dir, pairingName, &p); err != nil {
 		return err
 	}
-	if p.Marks != "" && p.Marks != realPath(marks) {
-		return fmt.Errorf("%w: the device of this folder keeps its marks elsewhere: give --marks %s", ErrConfig, p.Marks)
+	if p.Marks == "" || p.Marks == realPath(marks) {
+		return nil
 	}
-	return nil
+	if _, err := os.Stat(headPath(dir, p.Marks)); err != nil { // they were moved
+		return nil
+	}
+	return fmt.Errorf("%w: the marks of this folder are in %s: give --marks %s, or move them", ErrConfig, p.Marks, p.Marks)
 }
 
 // Clients returns who is paired.

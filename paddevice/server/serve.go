@@ -95,7 +95,10 @@ func Start(o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	if err := fit(o.Dir, o.Marks); err != nil {
+	if err := errors.Join(o.check(), fit(o.Dir, o.Marks)); err != nil {
+		return nil, err
+	}
+	if err := CheckMarks(o.Dir, o.Marks); err != nil {
 		return nil, err
 	}
 	if o.Out == nil {
@@ -134,7 +137,7 @@ func Start(o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if how := d.log.Broken(); how != "" {
-		t.say("The event log was found changed, now or earlier: %s. \"parley-pad log\" shows where, for as long as this log is kept.\n", how)
+		t.say("The event log was found changed, now or earlier, for the first time when %s. \"parley-pad log\" shows where, for as long as this log is kept.\n", how)
 	}
 	if d.answered, err = openAnswered(ctx, o.Dir); err != nil {
 		return nil, err
@@ -187,9 +190,6 @@ const banner = `
 func (s *Server) listen(ctx context.Context, o Options) error {
 	d, at := s.dev, ""
 	if o.Listen != "" {
-		if err := plainAddress(o.Listen, o.PointToPoint); err != nil {
-			return err
-		}
 		addr, err := s.serve(o.Listen, nil, d.rpc)
 		if err != nil {
 			return err
@@ -197,9 +197,6 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 		s.Addresses = append(s.Addresses, "http://"+addr)
 	}
 	if o.Paired != "" {
-		if host, _, err := net.SplitHostPort(o.Paired); err == nil && nobodys(net.ParseIP(host)) {
-			return fmt.Errorf("%w: %s is no address of a device", ErrConfig, host)
-		}
 		key, err := deviceKey(o.Dir)
 		if err != nil {
 			return err
@@ -219,9 +216,6 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 		return err
 	}
 	if o.Page != "" && !o.AllowAll {
-		if err := plainAddress(o.Page, false); err != nil {
-			return err
-		}
 		l, err := net.Listen("tcp", o.Page)
 		if err != nil {
 			return fmt.Errorf("%w on %s for the page: %w", ErrListen, o.Page, err)
@@ -229,6 +223,22 @@ func (s *Server) listen(ctx context.Context, o Options) error {
 		p := newPage(l.Addr().String(), d.confirm, d.log, ctx)
 		s.run(limit(l), p.serve)
 		s.PageURL = p.url()
+	}
+	return nil
+}
+
+// check says what is wrong with the addresses, before anything is written.
+func (o *Options) check() error {
+	if o.Listen != "" {
+		if err := plainAddress(o.Listen, o.PointToPoint); err != nil {
+			return err
+		}
+	}
+	if host, _, err := net.SplitHostPort(o.Paired); err == nil && nobodys(net.ParseIP(host)) {
+		return fmt.Errorf("%w: %s is no address of a device", ErrConfig, host)
+	}
+	if o.Page != "" && !o.AllowAll {
+		return plainAddress(o.Page, false)
 	}
 	return nil
 }
