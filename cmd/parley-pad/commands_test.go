@@ -52,6 +52,26 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%q: no %q in\n%s%s", c.args, c.out, out, errs)
 		}
 	}
+	// Marks that are elsewhere, a folder that is open to others, a second person.
+	check(t, os.WriteFile(filepath.Join(dir, "pairing.json"), []byte(`{"marks":"`+marks+`"}`), 0o600))
+	for _, args := range [][]string{{"allow", "bob", "--up-to", "1"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		if _, errs := command(t, exitUsage, append(args, "--dir", dir, "--marks", t.TempDir())...); !strings.Contains(errs, "give --marks "+marks) {
+			t.Error(errs)
+		}
+	}
+	check(t, os.Chmod(dir, 0o777))
+	if _, errs := command(t, exitFiles, with("serve", "--listen", "127.0.0.1:0")...); !strings.Contains(errs, "chmod 700") {
+		t.Error(errs)
+	}
+	check(t, os.Chmod(dir, 0o700))
+	v1(t, dir, "eve", "bob", randomPad(1000), true)
+	if _, errs := command(t, exitUsage, with("allow", "bob", "--up-to", "1")...); !strings.Contains(errs, "alice, eve have pads") {
+		t.Error(errs)
+	}
+	command(t, exitOK, with("allow", "bob", "--self", "eve", "--up-to", "1")...)
+	if _, errs := command(t, exitNotFound, with("forbid", "bob", "--self", "alice")...); !strings.Contains(errs, "no such rule") {
+		t.Error(errs)
+	}
 	path := filepath.Join(dir, "events.log")
 	b, err := os.ReadFile(path)
 	check(t, err)
@@ -62,6 +82,21 @@ func TestCommands(t *testing.T) {
 	check(t, os.Remove(path))
 	if _, errs := command(t, exitMismatch, with("log", "--check")...); !strings.Contains(errs, "cut off") {
 		t.Error(errs)
+	}
+	// What was found is written down, and stays.
+	command(t, exitOK, with("allow", "bob", "--self", "alice", "--up-to", "1")...)
+	if out, errs := command(t, exitMismatch, with("log")...); !strings.Contains(errs, "for the first time when it had") || !strings.Contains(out, " log: it had") {
+		t.Error(out, errs)
+	}
+	entries, err := filepath.Glob(filepath.Join(marks, "events-*"))
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	check(t, os.WriteFile(entries[0], []byte("{"), 0o600))
+	for _, args := range [][]string{{"log", "--check"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		if _, errs := command(t, exitMismatch, with(args...)...); !strings.Contains(errs, "is damaged") {
+			t.Error(errs)
+		}
 	}
 	check(t, os.WriteFile(filepath.Join(dir, "rules.json"), []byte("{"), 0o600))
 	if _, errs := command(t, exitFiles, "rules", "--dir", dir); !strings.Contains(errs, "damaged") {

@@ -140,6 +140,10 @@ func TestAddresses(t *testing.T) {
 		"not ours":           {Options{Listen: "192.0.2.1:0", PointToPoint: true}, "cannot listen"},
 		"page for everybody": {Options{Listen: "127.0.0.1:0", Page: "0.0.0.0:0"}, "everybody in the network"},
 		"page on a cable":    {Options{Listen: "127.0.0.1:0", Page: "192.0.2.1:0", PointToPoint: true}, "reaches 192.0.2.1"},
+		"broadcast":          {Options{Listen: "255.255.255.255:0", PointToPoint: true}, "everybody in the network"},
+		"multicast":          {Options{Listen: "224.0.0.1:0", PointToPoint: true}, "everybody in the network"},
+		"paired, multicast":  {Options{Paired: "[ff02::1]:0"}, "no address of a device"},
+		"paired, broadcast":  {Options{Paired: "255.255.255.255:0"}, "no address of a device"},
 		"no address":         {Options{Listen: "here"}, "HOST:PORT"},
 	} {
 		c.o.Dir, c.o.Marks = w.dir, w.marks
