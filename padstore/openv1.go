@@ -19,22 +19,32 @@ func (p *Pad) readMeta() (*otp.MetadataV1, error) {
 }
 
 func (p *Pad) readMetaText() (*otp.MetadataV1, []byte, error) {
+	b, err := p.metaBytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := parseMeta(b)
+	return m, b, err
+}
+
+func (p *Pad) metaBytes() ([]byte, error) {
 	f, err := p.d.open(p.metaPath, false)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	b, err := readAll(f, otp.MaxMetadataV1)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, nil, err
-	}
+	return b, errors.Join(err, f.Close())
+}
+
+func parseMeta(b []byte) (*otp.MetadataV1, error) {
 	m, err := otp.ParseMetadataV1(b)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if m.DecryptMax < -1 || m.DecryptMax > m.NBytes {
-		return nil, nil, fmt.Errorf("%w: the metadata of the pad: decrypt_max is not in the pad", parley.ErrMalformed)
+		return nil, fmt.Errorf("%w: the metadata of the pad: decrypt_max is not in the pad", parley.ErrMalformed)
 	}
-	return m, b, nil
+	return m, nil
 }
 
 // metaFromJournal returns what a journal says of the pad's metadata.
@@ -62,16 +72,20 @@ func (p *Pad) metaFromJournal() (*otp.MetadataV1, error) {
 // last, the journal says more than it does. Else another program has used the pad, or the
 // file is an old one: of both the further counts.
 func (p *Pad) mergeMeta() error {
-	m, text, err := p.readMetaText()
+	l := p.l
+	text, err := p.metaBytes()
+	if err == nil && p.j != nil && sha256.Sum256(text) == l.wroteMeta {
+		return nil
+	}
+	var m *otp.MetadataV1
+	if err == nil {
+		m, err = parseMeta(text)
+	}
 	if err != nil {
 		if p.j == nil {
 			return err
 		}
-		p.l.metaStale = true // Open has told
-		return nil
-	}
-	l := p.l
-	if p.j != nil && sha256.Sum256(text) == l.wroteMeta {
+		l.metaStale = true // Open has told
 		return nil
 	}
 	if m.UID != p.meta.UID || m.RID != p.meta.RID || m.NBytes != p.size || m.SplitIndex != p.split || m.Direction != p.meta.Direction {

@@ -194,6 +194,29 @@ func TestOtherPadOfTheSameNames(t *testing.T) {
 	}
 }
 
+// TestOtherPadReceiving: also who has only received.
+func TestOtherPadReceiving(t *testing.T) {
+	w := newWorld(t, otp.V1, 4000)
+	unused := contents(t, w.dirs[1])
+	a, b := w.both()
+	for i := range 3 {
+		unpack(t, b, pack(t, a, i, "text"), "text")
+	}
+	check(t, b.Close())
+	other := randomBytes(77, 4000)
+	for name, data := range unused {
+		if strings.HasSuffix(name, storeSuffix) {
+			data = other
+		}
+		check(t, os.WriteFile(filepath.Join(w.dirs[1], name), data, 0o600))
+	}
+	msg := []byte("with the new pad")
+	packet, err := otp.SealV1(0, msg, other[:otp.UseV1(len(msg))])
+	check(t, err)
+	b = w.open(1)
+	unpack(t, b, packet, string(msg))
+}
+
 // TestMovedV1: a pad of version 1 that was moved to another machine, and said to be the
 // only copy there, gets a mark that also a copy without journal finds.
 func TestMovedV1(t *testing.T) {

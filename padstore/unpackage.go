@@ -98,6 +98,11 @@ func (p *Pad) stageOpen(b *batch, packet []byte, once bool) (*otp.Opened, error)
 	}
 	r := &record{kind: recReceive, t: t.start, use: t.len(), seq: seq, digest: digest, once: once}
 	if p.version == otp.V1 {
+		if len(l.mark) < nameLen { // so that the journal says of which pad it is
+			if err := b.name(); err != nil {
+				return nil, err
+			}
+		}
 		r.skipped = t.start > l.theirTop
 		if r.skipped {
 			p.event(Skip, "%d bytes of pad before a message were used for others that have not come", t.start-l.theirTop)

@@ -38,6 +38,7 @@ func (c *padCheckCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	var pads []*padstore.Pad
+	var held error
 	defer func() {
 		for _, p := range pads {
 			p.Close()
@@ -65,9 +66,16 @@ func (c *padCheckCmd) Run(ctx context.Context, a *app) error {
 		if err := a.result(v, func() string { return checkedText(v) }); err != nil {
 			return err
 		}
+		st, err := p.Status(ctx, p.Peer())
+		if err != nil {
+			return padError(err)
+		}
+		if h := p.Header(); st.Held != "" && (h == nil || h.Owner != otp.Whole) {
+			held = &ownCode{exitState, fmt.Errorf("%s: no damage in what is left, but %w: %s", path, otp.ErrHeld, st.Held)}
+		}
 	}
-	if len(pads) != 2 {
-		return nil
+	if len(pads) != 2 || held != nil {
+		return held
 	}
 	return c.compare(ctx, a, files, pads)
 }

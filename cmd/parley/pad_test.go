@@ -34,7 +34,7 @@ func TestPadScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "lines": cmdLines, "talk": cmdTalk, "lose": cmdLose, "grant": cmdGrant, "damage": cmdDamage, "appears": cmdAppears,
+			"exits": cmdExits, "lines": cmdLines, "talk": cmdTalk, "lose": cmdLose, "grant": cmdGrant, "damage": cmdDamage, "hole": cmdHole, "appears": cmdAppears,
 		},
 	})
 }
@@ -126,10 +126,23 @@ func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
+// hole FILE AT COUNT: zeros.
+func cmdHole(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	_, err = f.WriteAt(make([]byte, n), at)
+	ts.Check(err)
+}
+
 func TestByteSize(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "17": 17, "64K": 64 << 10, "64k": 64 << 10, "1M": 1 << 20, "1G": 1 << 30, "1GiB": 1 << 30, "1gb": 1 << 30, "1T": 1 << 40, "3P": 3 << 50, "4096B": 4096,
-		"8191P": 8191 << 50, "8192P": -1, "": -1, "K": -1, "-1": -1, "1.5G": -1, "1E": -1, "1KK": -1, "9223372036854775808": -1, "x": -1, "1 G": -1,
+		"4095P": 4095 << 50, "4096P": -1, "12KI": -1, "4I": -1, "": -1, "K": -1, "-1": -1, "1.5G": 3 << 29, "1E": -1, "1KK": -1, "9223372036854775808": -1, "x": -1, "1 G": -1,
 	} {
 		var s byteSize
 		err := s.UnmarshalText([]byte(text))
