@@ -222,3 +222,31 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+// What calls have left that were killed goes, and nothing else.
+func TestRemoveUnfinished(t *testing.T) {
+	dir := t.TempDir()
+	tmp, err := writeTemp(filepath.Join(dir, "x"), []byte("half"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := []string{".new-", ".new-1a", ".new-key", "new-1", "x.new-1"}
+	for _, name := range keep {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, ".new-2"), 0o700), os.Symlink("x", filepath.Join(dir, ".new-3"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveUnfinished(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tmp); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", tmp, err)
+	}
+	only(t, dir, ".new-", ".new-1a", ".new-2", ".new-3", ".new-key", "new-1", "x.new-1")
+	if err := RemoveUnfinished(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -5,11 +5,29 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
+
+// unfinished begins the names of files that get their own when they are whole; digits
+// follow.
+const unfinished = ".new-"
+
+// RemoveUnfinished removes from a folder what calls have left that were killed. The caller
+// sees to it that nobody writes there meanwhile.
+func RemoveUnfinished(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), unfinished)
+		if ok && digits != "" && strings.Trim(digits, "0123456789") == "" && e.Type().IsRegular() {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
 
 // writeTemp puts data on disk beside path, under a name nobody else has.
 func writeTemp(path string, data []byte) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // O_EXCL, mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), unfinished+"*") // O_EXCL, mode 0600
 	if err != nil {
 		return "", err
 	}
