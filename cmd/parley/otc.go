@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"parley"
 	otcrelay "parley/carrier/relay"
@@ -37,17 +36,17 @@ const (
 type otcChat struct {
 	a      *app
 	self   parley.Name
-	relay  otcrelay.Address
-	server string // as the original's client writes it: the device keeps the cursor by it
+	relay  otcPlace
 	client *relayclient.Client
 	device *deviceclient.RPC
 	outbox *otcOutbox
 	cursor int64
 	groups map[string][]string
+	failed int // messages that were to be sent, and are neither sent nor kept
 }
 
 func (c *otcCmd) Run(ctx context.Context, a *app) error {
-	at, server, err := otcRelay(c.Relay)
+	relay, err := otcRelay(c.Relay)
 	if err != nil {
 		return usage("%w", err)
 	}
@@ -58,57 +57,25 @@ func (c *otcCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return usage("%w", err)
 	}
-	chat := &otcChat{a: a, self: parley.Name(c.User), relay: at, server: server, device: device, groups: map[string][]string{},
+	chat := &otcChat{a: a, self: parley.Name(c.User), relay: relay, device: device, groups: map[string][]string{},
 		client: relayclient.New(relayclient.Options{Self: c.User, Timeout: otcRelayTime, Max: otcLongest + 1024})}
 	defer chat.client.Close()
-	if chat.outbox, err = openOTCOutbox(c.State, server, c.User); err != nil {
+	if chat.outbox, err = openOTCOutbox(c.State, relay.names, c.User); err != nil {
 		return err
 	}
 	defer chat.outbox.close()
 	return chat.run(ctx)
 }
 
-// otcRelay reads a relay's address as the original does: a number is a port on this
-// machine, and http:// is added where no scheme stands.
-func otcRelay(text string) (at otcrelay.Address, server string, err error) {
-	server = text
-	if _, err := strconv.Atoi(text); err == nil {
-		server = "http://localhost:" + text
-	} else if !strings.Contains(text, "://") {
-		server = "http://" + text
-	}
-	bad := errors.New("a relay is PORT, HOST:PORT, http://HOST:PORT or https://HOST:PORT")
-	u, err := url.Parse(server)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return at, "", bad
-	}
-	scheme, port := otcrelay.Scheme, u.Port()
-	if u.Scheme == "https" {
-		scheme = otcrelay.SchemeTLS
-	}
-	host := strings.TrimSuffix(u.Host, ":"+port)
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	if at, err = otcrelay.ParseAddress(parley.Address(scheme + "://" + host + ":" + port)); err != nil {
-		return at, "", bad
-	}
-	return at, server, nil
-}
-
 func (c *otcChat) run(ctx context.Context) error {
-	if err := c.say(nil, "Relay server address: %s\nPad   device address: %s\nUser ID: %s\n", c.server, c.device.URL(), c.self); err != nil {
+	if err := c.say(nil, "Relay server address: %s\nPad   device address: %s\nUser ID: %s\n", c.relay.typed, c.device.URL(), c.self); err != nil {
 		return err
 	}
-	if err := c.within(ctx, otcRelayTime, func(ctx context.Context) error { return c.client.Check(ctx, c.relay) }); err != nil {
+	if err := c.within(ctx, otcRelayTime, func(ctx context.Context) error { return c.client.Check(ctx, c.relay.at) }); err != nil {
 		return err
 	}
-	err := c.within(ctx, otcRelayTime, func(ctx context.Context) (err error) {
-		c.cursor, _, err = c.device.NextRef(ctx, c.self, c.server) // not known yet: from the first message on
+	if err := c.resume(ctx); err != nil {
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("the place where reading goes on is on the device: %w", err)
 	}
 	if err := c.say(nil, "Welcome to One Time Chat. Type 'help' for help.\n"); err != nil {
 		return err
@@ -132,11 +99,41 @@ func (c *otcChat) run(ctx context.Context) error {
 	}
 }
 
+// resume finds where reading goes on: the furthest that the device knows for any
+// spelling of the relay. Where it knows none, that is the first message.
+func (c *otcChat) resume(ctx context.Context) error {
+	var here int64
+	for i, name := range c.relay.names {
+		err := c.within(ctx, otcRelayTime, func(ctx context.Context) error {
+			ref, _, err := c.device.NextRef(ctx, c.self, name)
+			c.cursor = max(c.cursor, ref)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("the place where reading goes on is on the device: %w", err)
+		}
+		if i == 0 {
+			here = c.cursor
+		}
+	}
+	if c.cursor > here {
+		return c.move(ctx, c.cursor)
+	}
+	return nil
+}
+
 // do carries out one line.
 func (c *otcChat) do(ctx context.Context, line string) (quit bool, err error) {
 	command, rest := cutWord(line)
+	sends := command == "send" || command == "ms" || command == "gs"
+	if !utf8.ValidString(line) { // the far end would get other characters
+		if sends {
+			c.failed++
+		}
+		return false, c.say(errorOf("the line is not UTF-8"), "Nothing is done: the line is not UTF-8. No pad was used. Set your terminal, or what writes the lines, to UTF-8.\n")
+	}
 	// What no relay has yet goes first: it is older.
-	if command != "quit" && command != "q" && command != "exit" && command != "send" && command != "ms" && command != "gs" {
+	if command != "quit" && command != "q" && command != "exit" && !sends {
 		c.flush(ctx)
 	}
 	switch command {
@@ -154,6 +151,7 @@ func (c *otcChat) do(ctx context.Context, line string) (quit bool, err error) {
 		name, text := cutWord(rest)
 		members, ok := c.groups[name]
 		if !ok {
+			c.failed++
 			return false, c.say(errorOf("no such group"), "There is no group '%s'. Make one with: group NAME USER1 USER2 ...\n", term.Line(name))
 		}
 		err = c.sendAll(ctx, "gs GROUP MESSAGE", members, text)
@@ -240,7 +238,7 @@ func (c *otcChat) within(ctx context.Context, d time.Duration, f func(context.Co
 	return f(ctx)
 }
 
-// bye ends, and tells loudly what no relay has.
+// bye ends, and tells loudly what no relay has. Its error is what a script must know.
 func (c *otcChat) bye() error {
 	n := c.outbox.count()
 	if n > 0 {
@@ -249,7 +247,14 @@ func (c *otcChat) bye() error {
 	if err := c.say(nil, "Bye.\n"); err != nil {
 		return err
 	}
-	if n > 0 {
+	switch {
+	case c.failed > 0 && !c.a.inTTY: // somebody who types has seen it
+		waiting := ""
+		if n > 0 {
+			waiting = fmt.Sprintf("; packages that wait for the relay: %d", n)
+		}
+		return fmt.Errorf("%w: %d of the messages, for the reasons told above%s", errFailed, c.failed, waiting)
+	case n > 0:
 		return fmt.Errorf("%w: %d packages wait for the relay", errQueued, n)
 	}
 	return nil

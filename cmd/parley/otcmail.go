@@ -15,6 +15,7 @@ import (
 // sendAll sends a message to several people, each with their own pad.
 func (c *otcChat) sendAll(ctx context.Context, how string, to []string, text string) error {
 	if text == "" {
+		c.failed++
 		return c.say(errorOf("usage: "+how), "Not sent: it is %s\n", how)
 	}
 	seen := map[string]bool{}
@@ -31,6 +32,7 @@ func (c *otcChat) sendAll(ctx context.Context, how string, to []string, text str
 			return context.Cause(ctx)
 		}
 		if err != nil {
+			c.failed++
 			if err := c.say(map[string]string{"error": err.Error(), "to": user}, "Error: Failed to send message to %s: %s\n", term.Line(user), term.Text(err.Error())); err != nil {
 				return err
 			}
@@ -67,7 +69,7 @@ func (c *otcChat) send(ctx context.Context, to parley.Name, text string) error {
 
 // post hands one package to the relay.
 func (c *otcChat) post(ctx context.Context, p otcPackage) error {
-	a := c.relay
+	a := c.relay.at
 	a.UID, a.From = p.To, string(c.self)
 	packet, _ := otcrelay.Decode(p.Contents)
 	end, err := c.client.Join(ctx, a.Parley())
@@ -103,6 +105,7 @@ func (c *otcChat) flush(ctx context.Context) {
 				c.say(errorOf(err.Error()), "The sent package stays in the folder: %v\n", err)
 			}
 		case errors.Is(err, parley.ErrRefused):
+			c.failed++
 			c.outbox.remove(e)
 			c.warn("NOT SENT", fmt.Sprintf("The relay refuses the package to %s for good: %v", e.To, err))
 		default:
@@ -118,7 +121,7 @@ func (c *otcChat) flush(ctx context.Context) {
 
 // receive shows what has come.
 func (c *otcChat) receive(ctx context.Context) error {
-	a := c.relay
+	a := c.relay.at
 	a.UID = string(c.self)
 	for more := true; more; {
 		var got otcrelay.Messages
@@ -183,7 +186,7 @@ func (c *otcChat) show(ctx context.Context, m otcrelay.Message) (on bool, err er
 // move sets the cursor, which the device keeps.
 func (c *otcChat) move(ctx context.Context, next int64) error {
 	c.cursor = next
-	err := c.within(ctx, otcRelayTime, func(ctx context.Context) error { return c.device.SaveNextRef(ctx, c.self, c.server, next) })
+	err := c.within(ctx, otcRelayTime, func(ctx context.Context) error { return c.device.SaveNextRef(ctx, c.self, c.relay.names[0], next) })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -195,7 +198,7 @@ func (c *otcChat) move(ctx context.Context, next int64) error {
 
 // skip passes over the next message.
 func (c *otcChat) skip(ctx context.Context) error {
-	a := c.relay
+	a := c.relay.at
 	a.UID = string(c.self)
 	got, err := c.client.Messages(ctx, a, c.cursor)
 	if err != nil {

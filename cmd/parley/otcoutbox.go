@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	otcrelay "parley/carrier/relay"
 	"parley/internal/filelock"
@@ -49,8 +50,9 @@ func stateFolder() (string, error) {
 }
 
 // openOTCOutbox makes the folder if need be and locks it: two clients of one user would
-// read past each other's cursor.
-func openOTCOutbox(dir, server, user string) (*otcOutbox, error) {
+// read past each other's cursor. names are the relay's spellings: the folder is found by
+// the first, and what waits in those of the others is taken over.
+func openOTCOutbox(dir string, names []string, user string) (*otcOutbox, error) {
 	if dir == "" {
 		state, err := stateFolder()
 		if err != nil {
@@ -58,30 +60,100 @@ func openOTCOutbox(dir, server, user string) (*otcOutbox, error) {
 		}
 		dir = filepath.Join(state, "otc")
 	}
-	h := sha256.Sum256([]byte(server + "\x00" + user))
-	o := &otcOutbox{dir: filepath.Join(dir, hex.EncodeToString(h[:8]))}
+	folder := func(name string) string {
+		h := sha256.Sum256([]byte(name + "\x00" + user))
+		return filepath.Join(dir, hex.EncodeToString(h[:8]))
+	}
+	o := &otcOutbox{dir: folder(names[0])}
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(o.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	if err := o.hold(); err != nil {
 		return nil, err
 	}
-	if err := filelock.Try(f); err != nil {
-		f.Close()
-		if errors.Is(err, filelock.ErrLocked) {
-			err = &ownCode{exitOwner, errors.New("another parley otc runs with this relay and this name; end it first")}
-		}
-		return nil, err
-	}
-	o.lock = f
 	for _, name := range o.names() {
 		var n int
 		if _, err := fmt.Sscanf(name, "%d"+otcSuffix, &n); err == nil {
 			o.next = max(o.next, n+1)
 		}
 	}
+	var old []string
+	for _, name := range names[1:] {
+		if d := folder(name); isFolder(d) {
+			old = append(old, d)
+		}
+	}
+	if err := o.takeOver(old); err != nil {
+		o.close()
+		return nil, err
+	}
 	return o, nil
+}
+
+// hold locks the folder, and removes what a run that was killed has left half-written.
+func (o *otcOutbox) hold() error {
+	f, err := os.OpenFile(filepath.Join(o.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := filelock.Try(f); err != nil {
+		f.Close()
+		if errors.Is(err, filelock.ErrLocked) {
+			err = &ownCode{exitOwner, errors.New("another parley otc runs with this relay and this name; end it first")}
+		}
+		return err
+	}
+	if err := keyfile.RemoveUnfinished(o.dir); err != nil {
+		f.Close()
+		return err
+	}
+	o.lock = f
+	return nil
+}
+
+func isFolder(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.IsDir()
+}
+
+// takeOver moves packages from other folders behind those that are here, oldest first.
+func (o *otcOutbox) takeOver(folders []string) error {
+	type kept struct {
+		path string
+		made time.Time
+	}
+	var all []kept
+	for _, dir := range folders {
+		from := &otcOutbox{dir: dir}
+		if err := from.hold(); err != nil {
+			return err
+		}
+		defer from.close()
+		var last time.Time
+		for _, name := range from.names() {
+			st, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				return err
+			}
+			if st.ModTime().After(last) { // within one folder the numbers count
+				last = st.ModTime()
+			}
+			all = append(all, kept{filepath.Join(dir, name), last})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b kept) int { return a.made.Compare(b.made) })
+	for _, k := range all {
+		if err := os.Rename(k.path, filepath.Join(o.dir, o.newName())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newName is the name of the next package.
+func (o *otcOutbox) newName() string {
+	o.next++
+	return fmt.Sprintf("%012d%s", o.next-1, otcSuffix)
 }
 
 func (o *otcOutbox) close() { o.lock.Close() }
@@ -106,9 +178,7 @@ func (o *otcOutbox) add(p otcPackage) error {
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%012d%s", o.next, otcSuffix)
-	o.next++
-	return keyfile.Create(filepath.Join(o.dir, name), b)
+	return keyfile.Create(filepath.Join(o.dir, o.newName()), b)
 }
 
 // all reads what is kept, oldest first. What is damaged is left where it is.
