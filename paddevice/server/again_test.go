@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"parley"
 	"parley/paddevice/client"
@@ -147,6 +148,76 @@ func TestAgainRace(t *testing.T) {
 		}
 		stopped()
 		<-quiet
+	}
+}
+
+// keeping is a pad that keeps a packet of another client's, until that one is done.
+type keeping struct {
+	fakePads
+	kept *bool
+	used *int
+}
+
+func (k keeping) Find(_, _ parley.Name) (Pad, error) { return k, nil }
+func (k keeping) Again(context.Context, [16]byte, []byte) ([]byte, bool, error) {
+	return []byte("kept"), *k.kept, nil
+}
+func (k keeping) Reopen(context.Context, []byte) (*otp.Opened, bool, error) {
+	return &otp.Opened{Message: []byte("kept")}, *k.kept, nil
+}
+func (k keeping) Package(context.Context, [16]byte, parley.Name, []byte) ([]byte, error) {
+	*k.used++
+	return []byte("new"), nil
+}
+func (k keeping) Unpackage(context.Context, parley.Name, []byte) (*otp.Opened, error) {
+	*k.used++
+	return &otp.Opened{Message: []byte("new")}, nil
+}
+
+// TestYesToAgain: a yes to what uses no more pad is none to what does.
+func TestYesToAgain(t *testing.T) {
+	for _, op := range []string{OpPackage, OpUnpackage} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			l, err := OpenLog(dir, t.TempDir(), nil, nil)
+			check(t, err)
+			a, err := openAnswered(t.Context(), dir)
+			check(t, err)
+			k := keeping{kept: new(bool), used: new(int)}
+			*k.kept = true
+			d := &device{dir: dir, pads: k, confirm: NewConfirm(time.Minute, nil), log: l, answered: a, say: func(string, ...any) {}}
+			got := make(chan error, 1)
+			go func() {
+				j := &job{client: "x", owner: strings.Repeat("1", 32), self: "alice", peer: "bob", id: &[16]byte{1}}
+				if op == OpPackage {
+					_, err := d.packaged(t.Context(), j)
+					got <- err
+					return
+				}
+				j.data, err = otp.Seal(otp.Header{}, otp.Inner{}, randomBytes(1, 96))
+				if err == nil {
+					_, err = d.opened(t.Context(), j)
+				}
+				got <- err
+			}()
+			synctest.Wait()
+			q, _, _ := d.confirm.Shown()
+			if q == nil || !q.Again || q.Pad != 0 {
+				t.Fatalf("%s: %+v", op, q)
+			}
+			*k.kept = false // the other client says done
+			check(t, d.confirm.Answer(q.Number, true))
+			synctest.Wait()
+			q, _, _ = d.confirm.Shown()
+			if q == nil || q.Again || q.Pad == 0 || *k.used != 0 {
+				t.Fatalf("%s: %+v, pad was used %d times", op, q, *k.used)
+			}
+			check(t, d.confirm.Answer(q.Number, true))
+			if err := <-got; err != nil || *k.used != 1 {
+				t.Error(op, err, *k.used)
+			}
+			check(t, errors.Join(l.Close(), a.Close()))
+		})
 	}
 }
 

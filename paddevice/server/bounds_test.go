@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,6 +204,7 @@ func (s *slowBody) Read(p []byte) (int, error) {
 
 // TestBodyTime: who sends may be slow, but neither rest nor crawl.
 func TestBodyTime(t *testing.T) {
+	rested := false
 	for name, c := range map[string]struct {
 		wait func(n int) time.Duration
 		ok   bool
@@ -212,7 +212,13 @@ func TestBodyTime(t *testing.T) {
 		"quick":  {func(int) time.Duration { return 0 }, true},
 		"slow":   {func(n int) time.Duration { return time.Duration(n) * time.Second / slowest * 9 / 10 }, true},
 		"crawls": {func(n int) time.Duration { return time.Duration(n) * time.Second / slowest * 2 }, false},
-		"rests":  {func(int) time.Duration { return restTime + time.Second }, false},
+		"rests once": {func(int) time.Duration {
+			if rested {
+				return 0
+			}
+			rested = true
+			return restTime + time.Second
+		}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &slowBody{ResponseWriter: httptest.NewRecorder(), left: 8 << 20, wait: func(n int) { time.Sleep(c.wait(n)) }}
@@ -370,7 +376,7 @@ func TestNextRefBounds(t *testing.T) {
 	}
 }
 
-// TestOneTab: a page that is opened again ends the one before, also while it waits.
+// TestOneTab: a page that is opened again ends the one before.
 func TestOneTab(t *testing.T) {
 	w := newWorld(t)
 	w.start(Options{Page: "127.0.0.1:0"})
@@ -392,20 +398,51 @@ func TestOneTab(t *testing.T) {
 	if code := state(first, -1); code != 200 {
 		t.Fatal(code)
 	}
-	_, version, _ := w.s.dev.confirm.Shown()
-	var waited atomic.Int64
-	done := make(chan struct{})
-	go func() { waited.Store(int64(state(first, version))); close(done) }()
 	second := enter()
 	if a, b := state(first, -1), state(second, -1); a != 403 || b != 200 {
 		t.Errorf("%d, %d", a, b)
 	}
-	ctx, leave := context.WithCancel(t.Context())
-	defer leave()
-	go w.s.dev.confirm.Ask(ctx, aQuestion)
-	w.question()
-	<-done
-	if code := waited.Load(); code != 403 {
-		t.Errorf("the tab that was waiting got %d", code)
-	}
+}
+
+// A tab that waits for a question when another one is opened does not get it.
+func TestOneTabWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := OpenLog(t.TempDir(), t.TempDir(), nil, nil)
+		check(t, err)
+		defer l.Close()
+		p := newPage("127.0.0.1:1", NewConfirm(time.Minute, nil), l, t.Context())
+		ask := func(path, body string, headers ...string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest("POST", "http://127.0.0.1:1"+path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			for i := 0; i < len(headers); i += 2 {
+				r.Header.Set(headers[i], headers[i+1])
+			}
+			rec := httptest.NewRecorder()
+			p.serve(rec, r)
+			return rec
+		}
+		enter := func() []string {
+			rec := ask("/enter", `{"secret":"`+p.secret+`"}`)
+			cookie, _, _ := strings.Cut(rec.Header().Get("Set-Cookie"), ";")
+			return []string{"Cookie", cookie, "X-Token", strings.Split(rec.Body.String(), `"`)[3]}
+		}
+		first := enter()
+		got := make(chan *httptest.ResponseRecorder, 1)
+		go func() { got <- ask("/state", `{"after":0}`, first...) }()
+		synctest.Wait()
+		if len(got) > 0 {
+			t.Fatal("it did not wait")
+		}
+		second := enter()
+		ctx, leave := context.WithCancel(t.Context())
+		go p.confirm.Ask(ctx, aQuestion)
+		if rec := <-got; rec.Code != 403 || strings.Contains(rec.Body.String(), "alice") {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+		if rec := ask("/state", `{"after":-1}`, second...); rec.Code != 200 || !strings.Contains(rec.Body.String(), "alice") {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+		leave()
+		synctest.Wait()
+	})
 }

@@ -45,6 +45,15 @@ func TestLogChangedWhileOpen(t *testing.T) {
 		"removed":  func(t *testing.T, path, _ string) { check(t, os.Remove(path)) },
 		"written":  func(t *testing.T, path, _ string) { rechain(t, path, "peer1", "peer9") },
 		"the last": func(t *testing.T, path, _ string) { rechain(t, path, "peer3", "peer9") },
+		"the last, with its time": func(t *testing.T, path, _ string) {
+			st, err := os.Stat(path)
+			check(t, err)
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			check(t, err)
+			_, err = f.WriteAt([]byte("X"), st.Size()-5)
+			check(t, errors.Join(err, f.Close()))
+			check(t, os.Chtimes(path, st.ModTime(), st.ModTime()))
+		},
 		"replaced": func(t *testing.T, path, _ string) {
 			check(t, os.Rename(path, path+".old"))
 			b, err := os.ReadFile(path + ".old")
