@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"parley"
+	"parley/internal/filelock"
 	"parley/secure/otp"
 )
 
@@ -82,6 +83,23 @@ func TestHardLink(t *testing.T) {
 			is(t, err, parley.ErrRefused)
 		}
 	})
+}
+
+// TestLocks: the lock is on the journal's lock, whatever became of it, and on the pad.
+func TestLocks(t *testing.T) {
+	w := newWorld(t, otp.V2, 4000)
+	p := w.open(0)
+	for range 2 {
+		check(t, p.lock())
+		for _, path := range []string{p.journalPath + ".lock", p.path} {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			check(t, err)
+			is(t, filelock.Try(f), filelock.ErrLocked)
+			check(t, f.Close())
+		}
+		check(t, p.unlock())
+		check(t, os.Remove(p.journalPath+".lock"))
+	}
 }
 
 // TestLockRemoved: who removes the lock's file, or the whole set of names, lets nobody in.

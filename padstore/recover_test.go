@@ -129,6 +129,38 @@ func TestRecover(t *testing.T) {
 	})
 }
 
+// TestRecoverFirst: when the only thing sent is in the entry that is damaged, or all is, the
+// pad counts as used all the same, and so does what had not come of the peer's.
+func TestRecoverFirst(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		w := newWorld(t, otp.V2, 20000)
+		a, b := w.both()
+		late := pack(t, b, 1, "late")
+		pack(t, a, 1, "text")
+		at := a.j.at - 10
+		if all {
+			at = 40
+		}
+		unpack(t, a, pack(t, b, 2, "from bob"), "from bob")
+		check(t, a.Close())
+		journal, err := os.ReadFile(a.journalPath)
+		check(t, err)
+		journal[at] ^= 1
+		check(t, os.WriteFile(a.journalPath, journal, 0o600))
+		check(t, os.RemoveAll(w.marks[0]))
+		_, err = Recover(w.paths[0], w.options(0))
+		check(t, err)
+		a = w.open(0)
+		_, err = a.Package(ctx, id(2), "bob", nil)
+		is(t, err, otp.ErrHeld)
+		if !all { // else nobody knows what had come
+			_, err = a.Unpackage(ctx, "bob", late)
+			is(t, err, parley.ErrSeen)
+		}
+		check(t, a.Close())
+	}
+}
+
 // TestBurnedAlone: the file of a pad alone, without journal and mark, tells by what is
 // burned of it that it was used, also when the first message was not Done.
 func TestBurnedAlone(t *testing.T) {

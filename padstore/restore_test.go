@@ -143,6 +143,50 @@ func TestDefect2Restored(t *testing.T) {
 	})
 }
 
+// TestNumberOnce: a number that may have left is not given to another packet, also when the
+// copy is only one message older than the mark.
+func TestNumberOnce(t *testing.T) {
+	w := newWorld(t, otp.V2, 20000)
+	a, b := w.both()
+	unpack(t, b, pack(t, a, 1, "one"), "one")
+	check(t, a.Close())
+	backup := contents(t, w.dirs[0])
+	a = w.open(0)
+	lost := pack(t, a, 2, "two")
+	check(t, a.Close())
+	for name, data := range backup {
+		check(t, os.WriteFile(filepath.Join(w.dirs[0], name), data, 0o600))
+	}
+	a = w.open(0)
+	if o := unpack(t, b, pack(t, a, 3, "three"), "three"); o.Seq != 3 || o.Missing != 1 || o.RolledBack {
+		t.Errorf("%+v", o)
+	}
+	if o := unpack(t, b, lost, "two"); o.Seq != 2 || o.RolledBack {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestUnusedCopy: one that was never used is told of after a single message, too.
+func TestUnusedCopy(t *testing.T) {
+	eachVersion(t, func(t *testing.T, v otp.Version) {
+		w := newWorld(t, v, 20000)
+		unused := contents(t, w.dirs[0])
+		a := w.open(0)
+		first := used(t, v, 20000, pack(t, a, 1, "one"), 0)
+		check(t, a.Close())
+		check(t, os.RemoveAll(w.dirs[0]))
+		check(t, os.Mkdir(w.dirs[0], 0o700))
+		for name, data := range unused {
+			check(t, os.WriteFile(filepath.Join(w.dirs[0], name), data, 0o600))
+		}
+		w.told()
+		a = w.open(0)
+		if at := used(t, v, 20000, pack(t, a, 2, "two"), 0); at.start != first.end || !slices.Contains(w.told(), Rollback) {
+			t.Errorf("%v after %v", at, first)
+		}
+	})
+}
+
 // contents are the files of a folder by their names.
 func contents(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
