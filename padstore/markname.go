@@ -151,6 +151,10 @@ func (p *Pad) ownName(create bool) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the secret of the marks: %w", err)
 		}
+		if s != nil && len(p.o.Salt) > 0 {
+			salted := sha256.Sum256(append(s[:len(s):len(s)], p.o.Salt...))
+			s = (*secret)(&salted)
+		}
 		p.secret, p.secretKept = s, create
 	}
 	if p.secret == nil {

@@ -10,6 +10,9 @@ type Options struct {
 	// Marks is the folder of the high-water marks, which must not be the pad's: "" is
 	// $XDG_STATE_HOME/parley/marks or ~/.local/state/parley/marks.
 	Marks string
+	// Salt, for tests: a pad of version 1 that was never used counts as a new one unless an
+	// equal one was used with the same salt, even if these marks know an equal pad.
+	Salt []byte
 	// Event is told about what is suspicious. It may be nil, and must not block.
 	Event func(Event)
 	// View is for those who only look: what can only be read is opened all the same, and then
