@@ -33,7 +33,7 @@ type written struct {
 func TestExactlyOnceInOrder(t *testing.T) {
 	seeds := testSeeds(10)
 	if testing.Short() {
-		seeds = 4
+		seeds = 2
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

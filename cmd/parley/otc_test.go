@@ -113,6 +113,9 @@ func (p *testPad) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestOTCScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
 	program := build(t.TempDir())
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/otc",

@@ -17,6 +17,9 @@ import (
 )
 
 func TestPadScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "pad"),
 		Setup: func(e *testscript.Env) error {
