@@ -221,7 +221,7 @@ func TestBodyTime(t *testing.T) {
 		}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &slowBody{ResponseWriter: httptest.NewRecorder(), left: 8 << 20, wait: func(n int) { time.Sleep(c.wait(n)) }}
+			s := &slowBody{ResponseWriter: httptest.NewRecorder(), left: 8 << 20, wait: func(n int) { <-time.After(c.wait(n)) }}
 			r := httptest.NewRequest("POST", "/", s)
 			r.ContentLength = int64(s.left)
 			b, release, err := readBody(s, r, places{make(chan struct{}, 1)})

@@ -58,11 +58,11 @@ func TestConfirmQueue(t *testing.T) {
 		if err := c.Answer(a.Number, true); !errors.Is(err, ErrNumber) {
 			t.Errorf("an answer counts twice: %v", err)
 		}
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		if a, _, _ = c.Shown(); a.Message != 1 || a.Within != time.Second {
 			t.Fatal(a)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if s := <-got; !strings.Contains(s, "b "+errTimeout.Error()) {
 			t.Error(s)

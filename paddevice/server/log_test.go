@@ -101,7 +101,7 @@ func TestLogFlood(t *testing.T) {
 		for i := range 100_000 {
 			l.Add(Entry{Kind: "forged", Peer: "bob", Text: fmt.Sprint("packet ", i)})
 			if i%1000 == 0 {
-				time.Sleep(time.Minute) // 100 minutes of it
+				<-time.After(time.Minute) // 100 minutes of it
 			}
 		}
 		l.Add(Entry{Kind: "forged", Peer: "carol"}) // another peer's is no repetition
@@ -128,7 +128,7 @@ func TestLogWindowEnds(t *testing.T) {
 		check(t, err)
 		for range 3 {
 			l.Add(Entry{Kind: "forged", Peer: "bob"})
-			time.Sleep(2 * firstWindow)
+			<-time.After(2 * firstWindow)
 		}
 		check(t, l.Close())
 		if all, err := logged(t, dir, marks); err != nil || len(all) != 3 {
